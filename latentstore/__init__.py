@@ -1,0 +1,58 @@
+"""latentstore: publish image datasets as latents, with proof of what was lost, and train on them at memory speed.
+
+Rows of the tables (``VAES``, ``SOURCES``, ...) are what the functions take; a row of your own works like any of them.
+"""
+
+from __future__ import annotations
+
+from latentstore.build import BuildProgress as BuildProgress
+from latentstore.build import build as build
+from latentstore.containers.table import CONTAINERS as CONTAINERS
+from latentstore.errors import LatentStoreError as LatentStoreError
+from latentstore.load import LatentDataset as LatentDataset
+from latentstore.load import load_latents as load_latents
+from latentstore.manifest import Manifest as Manifest
+from latentstore.metrics.table import METRICS as METRICS
+from latentstore.pixels import Preparation as Preparation
+from latentstore.plan import BuildPlan as BuildPlan
+from latentstore.sources.interface import SourceRow as SourceRow
+from latentstore.sources.table import SOURCES as SOURCES
+from latentstore.sources.table import folder_source as folder_source
+from latentstore.sources.table import hub_source as hub_source
+from latentstore.storage.table import STORAGES as STORAGES
+from latentstore.store import LatentStore as LatentStore
+from latentstore.store import open_store as open_store
+from latentstore.vaes.interface import VaeRow as VaeRow
+from latentstore.vaes.table import VAES as VAES
+from latentstore.vaes.table import kl_checkpoint as kl_checkpoint
+from latentstore.verify import CHECKS as CHECKS
+from latentstore.verify import VerifyReport as VerifyReport
+from latentstore.verify import verify as verify
+from latentstore.version import __version__ as __version__
+
+__all__ = [
+    "CHECKS",
+    "CONTAINERS",
+    "METRICS",
+    "SOURCES",
+    "STORAGES",
+    "VAES",
+    "BuildPlan",
+    "BuildProgress",
+    "LatentDataset",
+    "LatentStore",
+    "LatentStoreError",
+    "Manifest",
+    "Preparation",
+    "SourceRow",
+    "VaeRow",
+    "VerifyReport",
+    "__version__",
+    "build",
+    "folder_source",
+    "hub_source",
+    "kl_checkpoint",
+    "load_latents",
+    "open_store",
+    "verify",
+]

@@ -1,0 +1,1 @@
+"""SHELVE: rows to shard files and back."""

@@ -1,0 +1,77 @@
+"""Column types in the words of `datasets` ("features", plain JSON) as Arrow types, without importing `datasets`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from latentstore.errors import RequestError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from latentstore.containers.interface import ShardSchema
+
+CORE_DTYPES = {
+    "id": "string",
+    "label": "int64",
+    "height": "int32",
+    "width": "int32",
+    "source_path": "string",
+    "source_sha256": "string",
+    "source_bytes": "int64",
+}
+
+
+def feature_of_column(schema: ShardSchema, name: str) -> Mapping[str, Any]:
+    """The feature of one of our own columns, or of one passed through."""
+    if name == "latent":
+        return {"shape": list(schema.latent_shape), "dtype": schema.dtype, "_type": "Array3D"}
+    if name == "label" and schema.class_names is not None:
+        return {"names": list(schema.class_names), "_type": "ClassLabel"}
+    if name in schema.metrics:
+        return {"dtype": "float32", "_type": "Value"}
+    if name in schema.features:
+        return schema.features[name]
+    return {"dtype": CORE_DTYPES[name], "_type": "Value"}
+
+
+def arrow_type(feature: Any, column: str) -> pa.DataType:
+    """The Arrow type of a feature; RequestError naming the column where there is none."""
+    import pyarrow as pa
+
+    if isinstance(feature, Sequence) and not isinstance(feature, str) and len(feature) == 1:
+        return pa.list_(arrow_type(feature[0], column))
+    kind = feature.get("_type") if isinstance(feature, Mapping) else None
+    if kind == "Value":
+        return _value_type(str(feature["dtype"]), column)
+    if kind == "ClassLabel":
+        return pa.int64()
+    if kind in ("List", "LargeList", "Sequence"):
+        item = arrow_type(feature["feature"], column)
+        length = feature.get("length", -1)
+        if kind == "LargeList":
+            return pa.large_list(item)
+        return pa.list_(item, length) if length not in (None, -1) else pa.list_(item)
+    if isinstance(feature, Mapping) and kind is None:
+        return pa.struct([pa.field(key, arrow_type(inner, column)) for key, inner in feature.items()])
+    message = f"Column {column!r} of the source has type {kind or feature!r}, which latentstore cannot pass through."
+    raise RequestError(message)
+
+
+def _value_type(dtype: str, column: str) -> pa.DataType:
+    import pyarrow as pa
+
+    zoned = re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", dtype)
+    if zoned:
+        return pa.timestamp(zoned[1], tz=zoned[2])
+    decimal = re.fullmatch(r"decimal(128|256)\((\d+), (-?\d+)\)", dtype)
+    if decimal:
+        make = pa.decimal128 if decimal[1] == "128" else pa.decimal256
+        return make(int(decimal[2]), int(decimal[3]))
+    try:
+        return pa.type_for_alias(dtype)
+    except ValueError as error:
+        message = f"Column {column!r} of the source has type {dtype!r}, which latentstore cannot pass through."
+        raise RequestError(message) from error

@@ -1,0 +1,77 @@
+"""What a container is: how the rows of one shard become one file, and how they are read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from latentstore.records import LatentRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+CORE_COLUMNS = ("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes")
+"""The scalar columns of every dataset (``label`` only where the source has classes), before metrics and metadata."""
+
+
+@dataclass(frozen=True)
+class ShardSchema:
+    """The columns of every shard of one config."""
+
+    latent_shape: tuple[int, int, int]
+    """(C, h, w) of one latent."""
+    dtype: str
+    """numpy name of the stored numbers: ``float16``."""
+    class_names: tuple[str, ...] | None
+    metrics: tuple[str, ...]
+    features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Type of each further column, in the words of `datasets`."""
+
+    @property
+    def row_values(self) -> int:
+        """Numbers in one latent."""
+        channels, height, width = self.latent_shape
+        return channels * height * width
+
+    @property
+    def scalar_columns(self) -> tuple[str, ...]:
+        """Every column but the latent, in order."""
+        core = (name for name in CORE_COLUMNS if name != "label" or self.class_names is not None)
+        return (*core, *self.metrics, *self.features)
+
+
+class ShardReader(Protocol):
+    """One shard, opened for reading rows in any order."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds."""
+
+    def latents(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Stored numbers (len(rows), C, h, w) of these rows, in the order asked for, as a new array."""
+
+    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Scalar columns, each as a list with one value a row; None where there is none."""
+
+
+@dataclass(frozen=True)
+class ContainerRow:
+    """One container, readable without loading anything heavy."""
+
+    name: str
+    suffix: str
+    layouts: tuple[str, ...]
+    """``fast``: rows are read by byte offset; ``compact``: compressed, decoded once."""
+    summary: str
+    write: Callable[[Path, ShardSchema, str, Iterable[LatentRecord]], None]
+    """Write these records to this path in this layout; bytes depend on nothing else but the library versions."""
+    open: Callable[[Path, ShardSchema], ShardReader]
+    """Open a shard; raises DamagedShardError naming the file where it cannot be what the schema says."""
+    write_index: Callable[[Path, ShardSchema, Mapping[str, Sequence[Any]]], None]
+    """Write the scalar columns of all rows, with split, shard and row, to one small file."""
+    read_index: Callable[[Path, Sequence[str] | None], dict[str, list[Any]]]
+    """Columns of that small file (all, or these)."""

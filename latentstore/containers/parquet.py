@@ -1,0 +1,297 @@
+"""Parquet shards that a plain `datasets.load_dataset` reads as shaped arrays and this library reads by byte offset.
+
+``latent`` is list<list<list<float>>> carrying the Array3D extension metadata of `datasets`, written with pyarrow
+alone. One row group is one page of the latent column. In layout ``fast`` that page is PLAIN and uncompressed, so the
+numbers of a row lie contiguous at a known offset of the file; in layout ``compact`` it is byte-stream-split + zstd.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentstore.containers.arrow_features import arrow_type, feature_of_column
+from latentstore.containers.parquet_pages import data_page
+from latentstore.errors import DamagedShardError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from latentstore.containers.interface import ShardSchema
+    from latentstore.records import LatentRecord
+
+FAST, COMPACT = "fast", "compact"
+ROW_GROUP_BYTES = 16 << 20
+"""Payload of one row group: large enough for compression, small enough to stream (facts of the Hub's readers)."""
+LEAF = "latent.list.element.list.element.list.element"
+INDEX_COLUMNS = {"split": "string", "shard": "string", "row": "int64"}
+ZSTD_LEVEL = 3
+
+
+def write_parquet(path: Path, schema: ShardSchema, layout: str, records: Iterable[LatentRecord]) -> None:
+    """Write one shard; see ``ContainerRow.write``."""
+    import pyarrow.parquet as pq
+
+    arrow = _arrow_schema(schema)
+    with pq.ParquetWriter(path, arrow, **_writer_options(schema, layout)) as writer:
+        for group in _groups(records, _rows_per_group(schema)):
+            table = _table(schema, arrow, group)
+            writer.write_table(table, row_group_size=len(group))
+
+
+def open_parquet(path: Path, schema: ShardSchema) -> ParquetShard:
+    """Open one shard; see ``ContainerRow.open``."""
+    return ParquetShard(path, schema)
+
+
+class ParquetShard:
+    """One Parquet shard, opened for reading rows in any order."""
+
+    def __init__(self, path: Path, schema: ShardSchema) -> None:
+        self._path = path
+        self._schema = schema
+        self._dtype = np.dtype(schema.dtype).newbyteorder("<")
+        self._file = self._open()
+        self.rows: int = self._file.metadata.num_rows
+        self._offsets = self._row_offsets()
+        self._bytes: NDArray[np.uint8] | None = None
+        self._decoded: NDArray[Any] | None = None
+
+    def latents(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """See ``ShardReader.latents``."""
+        if self._offsets is None:
+            if self._decoded is None:
+                self._decoded = self._decode_all()
+            return np.asarray(self._decoded[rows])
+        if self._bytes is None:
+            self._bytes = self._map()
+        row_bytes = self._schema.row_values * self._dtype.itemsize
+        windows = np.lib.stride_tricks.sliding_window_view(self._bytes, row_bytes)
+        gathered = windows[self._offsets[rows]]
+        return gathered.view(self._dtype).reshape(len(rows), *self._schema.latent_shape)
+
+    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """See ``ShardReader.columns``."""
+        table = self._file.read(columns=list(names))
+        return {name: table.column(name).to_pylist() for name in names}
+
+    def _open(self) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            file = pq.ParquetFile(self._path, memory_map=True)
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedShardError(f"Shard {self._path} cannot be read as Parquet: {_first_line(error)}") from error
+        missing = {"latent", *self._schema.scalar_columns} - set(file.schema_arrow.names)
+        if missing:
+            listed = ", ".join(sorted(missing))
+            raise DamagedShardError(f"Shard {self._path} lacks columns that its manifest describes: {listed}.")
+        return file
+
+    def _row_offsets(self) -> NDArray[np.int64] | None:
+        """Byte offset of each row's numbers, or None where they must be decoded first."""
+        metadata = self._file.metadata
+        groups = [self._latent_chunk(group) for group in range(metadata.num_row_groups)]
+        if not all(chunk.compression == "UNCOMPRESSED" for _, chunk in groups):
+            return None
+        row_bytes = self._schema.row_values * self._dtype.itemsize
+        offsets = [np.empty(0, np.int64)]
+        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            buffer = memoryview(mapped)
+            try:
+                for rows, chunk in groups:
+                    first = self._first_value(buffer, rows, chunk)
+                    if first is None:
+                        return None
+                    offsets.append(first + row_bytes * np.arange(rows, dtype=np.int64))
+            finally:
+                buffer.release()
+        return np.concatenate(offsets)
+
+    def _latent_chunk(self, group: int) -> tuple[int, Any]:
+        row_group = self._file.metadata.row_group(group)
+        for index in range(row_group.num_columns):
+            chunk = row_group.column(index)
+            if chunk.path_in_schema.split(".")[0] == "latent":
+                return row_group.num_rows, chunk
+        raise DamagedShardError(f"Shard {self._path} has no latent column in row group {group}.")
+
+    def _first_value(self, buffer: memoryview, rows: int, chunk: Any) -> int | None:
+        """Offset of the first number of a row group; None where it is no single PLAIN page (another writer's file)."""
+        try:
+            page = data_page(buffer, chunk.data_page_offset)
+        except ValueError as error:
+            raise DamagedShardError(f"Shard {self._path}: {error} at byte {chunk.data_page_offset}.") from error
+        values = rows * self._schema.row_values
+        if not page.plain or page.values != values or chunk.num_values != values:
+            return None
+        first = page.end - values * self._dtype.itemsize
+        if first < page.start or page.end > len(buffer):
+            raise DamagedShardError(f"Shard {self._path}: a page of {rows} rows is shorter than its numbers.")
+        return first
+
+    def _map(self) -> NDArray[np.uint8]:
+        return np.memmap(self._path, dtype=np.uint8, mode="r")
+
+    def _decode_all(self) -> NDArray[Any]:
+        import pyarrow as pa
+
+        decoded = np.empty((self.rows, self._schema.row_values), self._dtype)
+        start = 0
+        try:
+            for group in range(self._file.num_row_groups):
+                for chunk in self._file.read_row_group(group, columns=["latent"]).column("latent").chunks:
+                    values = _leaf_values(chunk)
+                    rows = len(chunk)
+                    decoded[start : start + rows] = values.reshape(rows, self._schema.row_values)
+                    start += rows
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DamagedShardError(f"Shard {self._path} cannot be decoded: {_first_line(error)}") from error
+        return decoded.reshape(self.rows, *self._schema.latent_shape)
+
+
+def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write the scalar columns of all rows; see ``ContainerRow.write_index``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [_scalar_field(schema, name) for name in schema.scalar_columns]
+    fields += [pa.field(name, pa.type_for_alias(alias)) for name, alias in INDEX_COLUMNS.items()]
+    features = {name: feature_of_column(schema, name) for name in schema.scalar_columns}
+    features |= {name: {"dtype": alias, "_type": "Value"} for name, alias in INDEX_COLUMNS.items()}
+    arrow = pa.schema(fields, metadata=_huggingface(features))
+    table = pa.table([pa.array(_nulls(columns[f.name]), f.type) for f in fields], schema=arrow)
+    pq.write_table(table, path, compression="zstd", compression_level=ZSTD_LEVEL)
+
+
+def read_index(path: Path, names: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """Columns of the index; see ``ContainerRow.read_index``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=None if names is None else list(names))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DamagedShardError(f"Index {path} cannot be read: {_first_line(error)}") from error
+    return {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+def _arrow_schema(schema: ShardSchema) -> pa.Schema:
+    import pyarrow as pa
+
+    names = list(schema.scalar_columns)
+    fields = [_scalar_field(schema, name) for name in names]
+    fields.insert(1, _latent_field(schema))
+    features = {f.name: feature_of_column(schema, f.name) for f in fields}
+    return pa.schema(fields, metadata=_huggingface(features))
+
+
+def _huggingface(features: Mapping[str, Any]) -> dict[str, str]:
+    """The schema entry from which `datasets` takes column types."""
+    return {"huggingface": json.dumps({"info": {"features": features}})}
+
+
+def _latent_field(schema: ShardSchema) -> pa.Field:
+    import pyarrow as pa
+
+    leaf = pa.from_numpy_dtype(np.dtype(schema.dtype))
+    return pa.field(
+        "latent",
+        pa.list_(pa.list_(pa.list_(leaf))),
+        metadata={
+            "ARROW:extension:name": "datasets.features.features.Array3DExtensionType",
+            "ARROW:extension:metadata": json.dumps([list(schema.latent_shape), schema.dtype]),
+        },
+    )
+
+
+def _scalar_field(schema: ShardSchema, name: str) -> pa.Field:
+    import pyarrow as pa
+
+    return pa.field(name, arrow_type(feature_of_column(schema, name), name))
+
+
+def _writer_options(schema: ShardSchema, layout: str) -> dict[str, Any]:
+    # One page a row group: `fast` readers compute offsets from it, so no limit may split it.
+    options: dict[str, Any] = {
+        "data_page_size": 1 << 30,
+        "max_rows_per_page": 1 << 30,
+        "write_statistics": list(schema.scalar_columns),
+        "use_dictionary": list(schema.scalar_columns),
+        "version": "2.6",
+        "store_schema": True,
+    }
+    if layout == FAST:
+        return options | {"compression": "none", "column_encoding": {LEAF: "PLAIN"}}
+    return options | {
+        "compression": "zstd",
+        "compression_level": ZSTD_LEVEL,
+        "column_encoding": {LEAF: "BYTE_STREAM_SPLIT"},
+    }
+
+
+def _rows_per_group(schema: ShardSchema) -> int:
+    return max(1, ROW_GROUP_BYTES // (schema.row_values * np.dtype(schema.dtype).itemsize))
+
+
+def _groups(records: Iterable[LatentRecord], size: int) -> Iterator[list[LatentRecord]]:
+    rest = iter(records)
+    while group := list(islice(rest, size)):
+        yield group
+
+
+def _table(schema: ShardSchema, arrow: pa.Schema, group: Sequence[LatentRecord]) -> pa.Table:
+    import pyarrow as pa
+
+    arrays = []
+    for field in arrow:
+        if field.name == "latent":
+            stacked = np.stack([record.latent for record in group])
+            arrays.append(_nested(np.ascontiguousarray(stacked, np.dtype(schema.dtype))))
+        else:
+            arrays.append(pa.array(_nulls([_scalar(record, schema, field.name) for record in group]), field.type))
+    return pa.table(arrays, schema=arrow)
+
+
+def _scalar(record: LatentRecord, schema: ShardSchema, name: str) -> Any:
+    if name in schema.metrics:
+        return record.scores[name]
+    if name in schema.features:
+        return record.metadata.get(name)
+    return getattr(record, name)
+
+
+def _nulls(values: Sequence[Any]) -> list[Any]:
+    """NaN becomes null: an undefined score is absent, in every reader's eyes."""
+    return [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
+
+
+def _nested(latents: NDArray[Any]) -> pa.Array:
+    """(N, C, h, w) as list<list<list>>, sharing memory."""
+    import pyarrow as pa
+
+    array = pa.array(latents.reshape(-1))
+    for axis in (3, 2, 1):
+        outer = int(np.prod(latents.shape[:axis]))
+        offsets = np.arange(outer + 1, dtype=np.int32) * latents.shape[axis]
+        array = pa.ListArray.from_arrays(pa.array(offsets), array)
+    return array
+
+
+def _leaf_values(array: Any) -> NDArray[Any]:
+    """The numbers of a nested list column, flat; the column is an extension array where `datasets` is imported."""
+    storage = getattr(array, "storage", array)
+    return np.asarray(storage.flatten().flatten().flatten().to_numpy(zero_copy_only=False))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,93 @@
+"""Every error this library raises on purpose, drawn as a tree.
+
+    LatentStoreError                    one clear sentence: what, where, expected, found, what to type next
+    ├── RequestError                    what was asked for cannot be done
+    │   ├── UnknownNameError            no row, column, config or split of that name (names the nearest)
+    │   ├── MixedSizesError             the images do not share one latent shape
+    │   └── PlanMismatchError           the output folder already holds the result of another plan
+    ├── SourceError                     the images cannot be read as asked
+    │   └── BadImageError               one file is no usable picture (quarantined unless strict)
+    ├── VaeError                        the VAE cannot be loaded
+    │   └── WrongVaeError               its weights are not those that made the latents
+    └── StoreError                      the files on disk are not a sealed latent dataset
+        ├── NotSealedError              there is no manifest (yet)
+        ├── ManifestError               a field of the manifest is wrong; the path to the field is named
+        │   └── UnsupportedVersionError written in a format this version cannot read
+        └── DamagedShardError           a shard is missing, cut, or not the one the manifest describes
+
+``RequestError`` and its children also are ``ValueError``, so code that knows nothing of this library behaves.
+"""
+
+from __future__ import annotations
+
+
+class LatentStoreError(Exception):
+    """Base of all errors raised on purpose; its text is one sentence for the user."""
+
+
+class RequestError(LatentStoreError, ValueError):
+    """What was asked for cannot be done."""
+
+
+class UnknownNameError(RequestError):
+    """No row, column, config or split has that name."""
+
+
+class MixedSizesError(RequestError):
+    """The images do not share one latent shape."""
+
+
+class PlanMismatchError(RequestError):
+    """The output folder already holds the result (or the beginning) of another plan."""
+
+
+class SourceError(LatentStoreError):
+    """The images cannot be read as asked."""
+
+
+class BadImageError(SourceError):
+    """One file is no usable picture; the text is the reason that goes into the manifest."""
+
+
+class VaeError(LatentStoreError):
+    """The VAE cannot be loaded."""
+
+
+class WrongVaeError(VaeError):
+    """The VAE's weights are not those that made the latents."""
+
+
+class StoreError(LatentStoreError):
+    """The files on disk are not a sealed latent dataset."""
+
+
+class NotSealedError(StoreError):
+    """There is no manifest, so the dataset is not complete (or is none)."""
+
+
+class ManifestError(StoreError):
+    """A field of the manifest is wrong.
+
+    ``field`` is the path to it, such as ``splits.train.shards[0].sha256``; it grows while the error travels up.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"manifest field '{self.field}': {self.message}" if self.field else f"manifest: {self.message}"
+
+    def inside(self, parent: str) -> ManifestError:
+        """The same error, with the name of the enclosing field put before its path."""
+        joint = "" if not self.field or self.field.startswith("[") else "."
+        return type(self)(self.message, field=f"{parent}{joint}{self.field}")
+
+
+class UnsupportedVersionError(ManifestError):
+    """The dataset is written in a format that this version cannot read."""
+
+
+class DamagedShardError(StoreError):
+    """A shard is missing, cut, or not the one that the manifest describes."""

@@ -1,0 +1,316 @@
+"""The manifest: the contract of one config, written last, so that its presence means the dataset is complete.
+
+``Manifest.read`` parses at the edge into frozen dataclasses and checks that the parts agree; everything behind it can
+rely on what it says. FORMAT.md specifies every field.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from latentstore.containers.interface import ShardSchema
+from latentstore.errors import ManifestError, NotSealedError, UnsupportedVersionError
+from latentstore.json_records import parse, plain
+from latentstore.normalisation import Normalisation
+from latentstore.pixels import Preparation
+from latentstore.quality import MetricSummary
+
+FORMAT_VERSION = "1.0"
+FILE_NAME = "manifest.json"
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """Where the pictures came from."""
+
+    name: str
+    location: str
+    revision: str | None
+    images: Mapping[str, int]
+    """Pictures found in each split, usable or not."""
+    classes: tuple[str, ...] | None
+    """Class names in label order; null where the source has none."""
+    licence: str | None
+    citation: str
+    homepage: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    reader: str = ""
+    notes: tuple[str, ...] = ()
+    ingest: tuple[str, ...] = ()
+    """What was found against what the publisher states."""
+
+
+@dataclass(frozen=True)
+class VaeInfo:
+    """Which VAE made the latents."""
+
+    name: str
+    class_name: str
+    repo: str | None
+    subfolder: str
+    revision: str | None
+    weights_sha256: str | None
+    stride: int
+    channels: int
+    licence: str
+
+
+@dataclass(frozen=True)
+class StorageInfo:
+    """How the numbers are stored."""
+
+    name: str
+    dtype: str
+    container: str
+    layout: str
+    steps: tuple[float, ...] | None = None
+    """One quantisation step a channel; null for floats."""
+    budget_db: float | None = None
+    """PSNR that quantisation was allowed to cost; null where none was set."""
+    measured_loss_db: float | None = None
+
+
+@dataclass(frozen=True)
+class ChannelNumbers:
+    """Statistics of the raw latents of one split as stored, one number a channel."""
+
+    count: int
+    """Values a channel."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One shard file."""
+
+    path: str
+    """Relative to the config's folder."""
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split."""
+
+    rows: int
+    shards: tuple[ShardInfo, ...]
+
+
+@dataclass(frozen=True)
+class SizeLedger:
+    """What it takes to keep the same pictures in different forms; every ratio names its baseline."""
+
+    pixels: int
+    """True pixels of all rows."""
+    raw_rgb_bytes: int
+    """3 bytes a pixel."""
+    source_bytes: int | None
+    """The source's own files; null where there are none."""
+    payload_bytes: int
+    """Stored numbers before compression."""
+    stored_bytes: int
+    """All shards."""
+    bits_per_pixel: float
+    raw_rgb_over_stored: float
+    """Above 1: smaller than raw RGB."""
+    source_over_stored: float | None
+    """Above 1: smaller than the source files; below 1: larger."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What computed it."""
+
+    device: str
+    dtype: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SkippedInfo:
+    """A picture that is not in the dataset, and why."""
+
+    id: str
+    source_path: str
+    reason: str
+    split: str
+    position: int
+    """Its place in the planned order of its split."""
+
+
+@dataclass(frozen=True)
+class BuildInfo:
+    """How it was built."""
+
+    order: str
+    """``shuffled`` or ``source``."""
+    seed: int
+    batch_size: int
+    rows_per_shard: int
+    plan: Mapping[str, Any]
+    """What must agree for a re-run to be the same build."""
+    skipped: tuple[SkippedInfo, ...] = ()
+    conversions: Mapping[str, int] = field(default_factory=dict)
+    """How many pictures needed which conversion to become 8-bit RGB."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contract of one config."""
+
+    format_version: str
+    config: str
+    latent_shape: tuple[int, int, int]
+    posterior: str
+    """``mean``: what is stored of the encoder's posterior."""
+    source: SourceInfo
+    vae: VaeInfo
+    preparation: Preparation
+    storage: StorageInfo
+    normalisation: Normalisation
+    statistics: Mapping[str, ChannelNumbers]
+    splits: Mapping[str, SplitInfo]
+    metrics: tuple[str, ...]
+    quality: Mapping[str, MetricSummary]
+    size: SizeLedger
+    environment: Environment
+    build: BuildInfo
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Type of each column passed through from the source, in the words of `datasets`."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all splits."""
+        return sum(split.rows for split in self.splits.values())
+
+    @property
+    def schema(self) -> ShardSchema:
+        """The columns of every shard."""
+        return ShardSchema(
+            latent_shape=self.latent_shape,
+            dtype=self.storage.dtype,
+            class_names=self.source.classes,
+            metrics=self.metrics,
+            features=self.columns,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of a config folder; NotSealedError where there is none, ManifestError where it is wrong."""
+        path = folder / FILE_NAME
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotSealedError(f"{folder} has no {FILE_NAME}, so it is not a complete latent dataset.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError(f"{path} cannot be read ({error})") from error
+        return cls.from_json(text)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """The manifest in this JSON text, checked."""
+        try:
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ManifestError(f"is not JSON ({error})") from error
+        _check_version(data)
+        manifest = parse(cls, data)
+        manifest.validate()
+        return manifest
+
+    def to_json(self) -> str:
+        """JSON text, the same for the same manifest."""
+        return json.dumps(plain(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Check it, then put it into the config folder in one atomic step."""
+        self.validate()
+        path = folder / FILE_NAME
+        partial = folder / f".{FILE_NAME}.partial"
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(self.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        return path
+
+    def validate(self) -> None:
+        """Raise ManifestError, naming the field, unless the parts agree with each other."""
+        channels, height, width = self.latent_shape
+        if min(channels, height, width) < 1:
+            raise ManifestError(f"expected three sizes above zero, found {self.latent_shape}", field="latent_shape")
+        if channels != self.vae.channels:
+            message = f"expected the {channels} channels of latent_shape, found {self.vae.channels}"
+            raise ManifestError(message, field="vae.channels")
+        try:
+            self.normalisation.validate(channels)
+        except ManifestError as error:
+            raise error.inside("normalisation") from None
+        if set(self.statistics) != set(self.splits):
+            raise ManifestError(f"expected the splits {sorted(self.splits)}", field="statistics")
+        if set(self.quality) != set(self.metrics):
+            raise ManifestError(f"expected the metrics {sorted(self.metrics)}", field="quality")
+        for name, split in self.splits.items():
+            _check_split(name, split)
+        for name, numbers in self.statistics.items():
+            if {len(numbers.mean), len(numbers.std), len(numbers.minimum), len(numbers.maximum)} != {channels}:
+                raise ManifestError(f"expected {channels} numbers each", field=f"statistics.{name}")
+        stored = sum(shard.bytes for split in self.splits.values() for shard in split.shards)
+        if stored != self.size.stored_bytes:
+            message = f"expected the {stored} bytes of all shards, found {self.size.stored_bytes}"
+            raise ManifestError(message, field="size.stored_bytes")
+
+
+def _check_version(data: object) -> None:
+    found = data.get("format_version") if isinstance(data, Mapping) else None
+    if not isinstance(found, str) or not re.fullmatch(r"\d+\.\d+", found):
+        raise ManifestError(f"expected a version such as {FORMAT_VERSION!r}, found {found!r}", field="format_version")
+    major, minor = (int(part) for part in found.split("."))
+    own_major, own_minor = (int(part) for part in FORMAT_VERSION.split("."))
+    if major != own_major:
+        message = (
+            f"this latentstore reads format {own_major}.x, the dataset is written in {found}; "
+            "install a matching version with: pip install --upgrade latentstore"
+        )
+        raise UnsupportedVersionError(message, field="format_version")
+    if minor > own_minor:
+        text = (
+            f"The dataset is written in format {found}, newer than {FORMAT_VERSION}: fields unknown here are ignored."
+        )
+        warnings.warn(text, stacklevel=4)
+
+
+def _check_split(name: str, split: SplitInfo) -> None:
+    where = f"splits.{name}"
+    if not SPLIT_NAME.fullmatch(name):
+        raise ManifestError("expected a name of letters, digits and underscores", field=where)
+    if split.rows != sum(shard.rows for shard in split.shards):
+        raise ManifestError(f"expected the {split.rows} rows its shards add up to", field=f"{where}.rows")
+    seen: set[str] = set()
+    for index, shard in enumerate(split.shards):
+        path = PurePosixPath(shard.path)
+        if path.is_absolute() or ".." in path.parts or "\\" in shard.path or len(path.parts) != 1:
+            message = f"expected a file name inside the config's folder, found {shard.path!r}"
+            raise ManifestError(message, field=f"{where}.shards[{index}].path")
+        if shard.path in seen or not re.fullmatch(r"[0-9a-f]{64}", shard.sha256) or min(shard.rows, shard.bytes) < 0:
+            raise ManifestError(
+                f"expected a new path, a sha256 and sizes, found {shard}", field=f"{where}.shards[{index}]"
+            )
+        seen.add(shard.path)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ManifestError(f"is not JSON (the number {name} is not allowed)")

@@ -1,0 +1,1 @@
+"""MEASURE: what was lost, one number a picture."""

@@ -1,0 +1,238 @@
+"""BuildPlan: everything that decides the bytes of a build, and which picture becomes which row."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentstore.containers.interface import ContainerRow
+from latentstore.containers.table import CONTAINERS
+from latentstore.errors import BadImageError, MixedSizesError, RequestError, SourceError
+from latentstore.json_records import plain
+from latentstore.metrics.interface import MetricRow
+from latentstore.metrics.table import METRICS
+from latentstore.pixels import Preparation
+from latentstore.records import SkippedTile
+from latentstore.sources.interface import OpenSource, SourceRow, SplitReader
+from latentstore.storage.interface import StorageRow
+from latentstore.storage.table import STORAGES
+from latentstore.vaes.interface import VaeRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Size = tuple[int, int]
+
+SHUFFLED, SOURCE_ORDER = "shuffled", "source"
+SHARD_PAYLOAD_BYTES = 128 << 20
+CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What to build; the same plan over the same source gives the same bytes on one kind of device."""
+
+    source: SourceRow
+    vae: VaeRow
+    config: str = ""
+    """Name of the folder and of the config on the Hub; ``<source>-<vae>`` where empty."""
+    storage: StorageRow = STORAGES["float16"]
+    container: ContainerRow = CONTAINERS["parquet"]
+    layout: str = "compact"
+    metrics: tuple[MetricRow, ...] = tuple(METRICS.values())
+    preparation: Preparation = field(default_factory=Preparation)
+    order: str = SHUFFLED
+    """``shuffled``: a seeded permutation of the pictures; ``source``: as the source gives them."""
+    seed: int = 0
+    batch_size: int = 16
+    rows_per_shard: int | None = None
+    """None: so many that a shard holds 128 MiB of payload."""
+    device: str = "cpu"
+    dtype: str = "float32"
+    """Of the VAE's arithmetic; metrics and storage see float32."""
+    strict: bool = False
+    """Stop at the first picture that cannot be used, instead of skipping and listing it."""
+
+    def __post_init__(self) -> None:
+        if not self.config:
+            object.__setattr__(self, "config", f"{self.source.name}-{self.vae.name}")
+        if not CONFIG_NAME.fullmatch(self.config) or self.config == "data":
+            raise RequestError(
+                f"Config name {self.config!r} cannot be used on the Hub: expected letters, digits, '-', '_' and '.', "
+                "and not 'data'; choose one with --config."
+            )
+        if self.layout not in self.container.layouts:
+            raise RequestError(
+                f"Container {self.container.name!r} has no layout {self.layout!r}; choose from "
+                f"{', '.join(self.container.layouts)}."
+            )
+        if self.order not in (SHUFFLED, SOURCE_ORDER):
+            raise RequestError(f"There is no order {self.order!r}; choose from {SHUFFLED}, {SOURCE_ORDER}.")
+        for name in ("batch_size", "rows_per_shard"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RequestError(f"Expected {name} of 1 or more, found {value}.")
+
+    def fingerprint(self, rows: PlannedRows, weights_sha256: str | None) -> dict[str, Any]:
+        """What must agree for two builds to be the same, as plain JSON."""
+        return {
+            "config": self.config,
+            "source": self.source.name,
+            "location": self.source.location,
+            "revision": self.source.revision,
+            "options": plain(self.source.options),
+            "pictures": rows.digest,
+            "vae": self.vae.name,
+            "weights_sha256": weights_sha256,
+            "device": self.device.split(":")[0],
+            "dtype": self.dtype,
+            "storage": self.storage.name,
+            "container": self.container.name,
+            "layout": self.layout,
+            "metrics": [metric.name for metric in self.metrics],
+            "preparation": plain(self.preparation),
+            "order": self.order,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "rows_per_shard": rows.rows_per_shard,
+        }
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """One shard before it is written: its name and which rows of its split it holds."""
+
+    split: str
+    index: int
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class PlannedRows:
+    """Which picture becomes which row, known before anything is encoded."""
+
+    splits: Mapping[str, NDArray[np.int64]]
+    """Each (rows, 2): index of the picture in its source split, and number of the piece cut from it."""
+    padded: Size
+    """(height, width) that is encoded for every row."""
+    rows_per_shard: int
+    digest: str
+    """sha256 over the size of every source picture in order."""
+    suffix: str
+
+    @property
+    def total(self) -> int:
+        """Rows of all splits."""
+        return sum(len(rows) for rows in self.splits.values())
+
+    def shards(self) -> list[PlannedShard]:
+        """Every shard, in order."""
+        planned = []
+        for split, rows in self.splits.items():
+            count = max(1, -(-len(rows) // self.rows_per_shard))
+            for index in range(count):
+                start = index * self.rows_per_shard
+                stop = min(len(rows), start + self.rows_per_shard)
+                name = f"{split}-{index:05d}-of-{count:05d}.{self.suffix}"
+                planned.append(PlannedShard(split, index, name, start, stop))
+        return planned
+
+
+def plan_rows(plan: BuildPlan, source: OpenSource) -> PlannedRows:
+    """Lay out every row; MixedSizesError where the pictures do not share one latent shape."""
+    sizes = {name: _sizes(name, split, plan) for name, split in source.splits.items()}
+    padded = _one_padded_size(plan, [size for split in sizes.values() for size in split])
+    splits = {name: _ordered(plan, source.splits[name], split_sizes) for name, split_sizes in sizes.items()}
+    latent_bytes = plan.vae.channels * (padded[0] // plan.vae.stride) * (padded[1] // plan.vae.stride)
+    latent_bytes = latent_bytes * plan.storage.bits // 8
+    return PlannedRows(
+        splits=splits,
+        padded=padded,
+        rows_per_shard=plan.rows_per_shard or max(1, SHARD_PAYLOAD_BYTES // max(1, latent_bytes)),
+        digest=_digest(sizes),
+        suffix=plan.container.suffix,
+    )
+
+
+def _sizes(name: str, split: SplitReader, plan: BuildPlan) -> Sequence[Size | None]:
+    """Size of every picture; a stream's pictures are taken to have the size of the first, and checked when read."""
+    try:
+        return list(split.sizes())
+    except LookupError:
+        if plan.source.size is not None:
+            return [plan.source.size] * len(split)
+    for first in split.read(range(len(split))):
+        if not isinstance(first, SkippedTile):
+            return [(first.pixels.shape[0], first.pixels.shape[1])] * len(split)
+    raise SourceError(f"Split {name!r} of source {plan.source.name!r} has no picture that can be read.")
+
+
+def _one_padded_size(plan: BuildPlan, sizes: Iterable[Size | None]) -> Size:
+    found: Counter[Size] = Counter()
+    padded: set[Size] = set()
+    for size, count in Counter(sizes).items():
+        if size is None:
+            continue
+        try:
+            padded.add(plan.preparation.padded_size(size, plan.vae.stride))
+            found[size] += count
+        except BadImageError:
+            continue  # smaller than the crop: it will be skipped and listed when it is read
+    if not padded:
+        raise SourceError(f"Source {plan.source.name!r} at {plan.source.location!r} holds no picture that can be used.")
+    if len(padded) > 1:
+        listed = ", ".join(f"{count} of {h}x{w}" for (h, w), count in found.most_common(5))
+        more = f" and {len(found) - 5} more sizes" if len(found) > 5 else ""
+        raise MixedSizesError(
+            f"The pictures of {plan.source.name!r} have different sizes ({listed}{more}), but a config holds one "
+            "latent shape: choose --resize SIDE --crop SIDE (scale, then centre crop), --resize HxW (stretch), "
+            "--crop SIDE (leave out what is smaller), or --tile SIDE (cut into tiles)."
+        )
+    return padded.pop()
+
+
+def _ordered(plan: BuildPlan, split: SplitReader, sizes: Sequence[Size | None]) -> NDArray[np.int64]:
+    """Rows of one split. Pieces of one picture stay together: it is decoded once, however many there are."""
+    order = np.arange(len(sizes), dtype=np.int64)
+    if plan.order == SHUFFLED:
+        if not split.random_access:
+            message = (
+                f"Source {plan.source.name!r} is a stream and can only be read in its own order: add --order source."
+            )
+            raise RequestError(message)
+        order = np.random.default_rng([plan.seed, len(sizes)]).permutation(order)
+    pieces = np.array([_pieces(plan.preparation, size) for size in sizes], dtype=np.int64)[order]
+    images = np.repeat(order, pieces)
+    starts = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    return np.stack([images, np.arange(len(images), dtype=np.int64) - starts], axis=1)
+
+
+def _pieces(preparation: Preparation, size: Size | None) -> int:
+    if size is None:
+        return 1
+    try:
+        return preparation.pieces(size)
+    except BadImageError:
+        return 1
+
+
+def _digest(sizes: Mapping[str, Sequence[Size | None]]) -> str:
+    digest = hashlib.sha256()
+    for name, split in sizes.items():
+        digest.update(f"{name}:{len(split)}\n".encode())
+        digest.update("\n".join(f"{size}" for size in split).encode())
+    return digest.hexdigest()
+
+
+def kept_rows(planned: NDArray[np.int64], skipped_positions: Iterable[int]) -> NDArray[np.int64]:
+    """The planned rows of a split that became rows of its shards, in shard order."""
+    return np.delete(planned, sorted(set(skipped_positions)), axis=0)

@@ -1,0 +1,118 @@
+"""preview.png: originals, reconstructions and their difference; the best, the median and the worst by PSNR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentstore.pixels import prepare, to_uint8
+from latentstore.plan import kept_rows
+from latentstore.records import SkippedTile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from latentstore.manifest import Manifest
+    from latentstore.seal import Sealing
+
+FILE_NAME = "preview.png"
+GAIN = 4
+"""Differences are shown this many times as strong."""
+SIDE = 256
+"""Longest side of a picture in the preview, in pixels."""
+GAP, CAPTION = 8, 18
+
+
+def write_preview(folder: Path, manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]]) -> Path:
+    """Draw it from the stored numbers and the source's own pixels."""
+    rows = [_row(folder, manifest, done, index, which) for which in _chosen(index)]
+    path = folder / FILE_NAME
+    partial = folder / f".{FILE_NAME}.partial"
+    partial.write_bytes(_png(rows))
+    partial.replace(path)
+    return path
+
+
+def _chosen(index: Mapping[str, Sequence[Any]]) -> list[tuple[str, int]]:
+    """(caption, index row) of the best, the median and the worst; the first rows where there is no PSNR."""
+    if "psnr" not in index:
+        return [("", row) for row in range(min(3, len(index["id"])))]
+    scores = np.array([-np.inf if score is None else score for score in index["psnr"]], np.float64)
+    order = np.argsort(-scores, kind="stable")
+    places = dict.fromkeys([0, len(order) // 2, len(order) - 1])
+    names = ["best", "median", "worst"] if len(places) == 3 else ["", "", ""]
+    return [(f"{name} {scores[order[place]]:.2f} dB".strip(), int(order[place])) for name, place in zip(names, places)]  # noqa: B905
+
+
+def _row(
+    folder: Path, manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]], which: tuple[str, int]
+) -> tuple[str, list[NDArray[np.uint8]]]:
+    caption, row = which
+    original = _original(manifest, done, index, row)
+    decoded = _decoded(folder, manifest, done, index, row)[: original.shape[0], : original.shape[1]]
+    difference = np.abs(original.astype(np.int16) - decoded.astype(np.int16)) * GAIN
+    title = f"{index['id'][row]}   {caption}"
+    return title, [original, decoded, np.clip(difference, 0, 255).astype(np.uint8)]
+
+
+def _original(manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]], row: int) -> NDArray[np.uint8]:
+    split = index["split"][row]
+    place = sum(1 for other in index["split"][:row] if other == split)
+    skipped = [entry.position for entry in manifest.build.skipped if entry.split == split]
+    image, piece = kept_rows(done.rows.splits[split], skipped)[place].tolist()
+    tile = next(iter(done.source.splits[split].read([image])))
+    if isinstance(tile, SkippedTile):  # it could be read a moment ago
+        return np.zeros((index["height"][row], index["width"][row], 3), np.uint8)
+    return prepare(tile, manifest.preparation, piece).pixels
+
+
+def _decoded(
+    folder: Path, manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]], row: int
+) -> NDArray[np.uint8]:
+    import torch
+
+    shard = done.plan.container.open(folder / index["shard"][row], manifest.schema)
+    stored = shard.latents(np.array([index["row"][row]]))
+    pixels = to_uint8(done.vae.decode(torch.from_numpy(done.plan.storage.open().decode(stored))))
+    return np.asarray(pixels[0].permute(1, 2, 0).cpu().numpy())
+
+
+def _png(rows: Sequence[tuple[str, list[NDArray[np.uint8]]]]) -> bytes:
+    from io import BytesIO
+
+    from PIL import Image, ImageDraw
+
+    shown = [(title, [_fitted(picture) for picture in pictures]) for title, pictures in rows]
+    width = max(picture.width for _, pictures in shown for picture in pictures)
+    heights = [max(picture.height for picture in pictures) + CAPTION for _, pictures in shown]
+    sheet = Image.new("RGB", (3 * width + 4 * GAP, sum(heights) + (len(rows) + 1) * GAP + CAPTION), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(("original", "reconstruction", f"difference x{GAIN}")):
+        draw.text((GAP + column * (width + GAP), GAP), title, fill="black")
+    top = GAP + CAPTION
+    for (title, pictures), height in zip(shown, heights, strict=True):
+        draw.text((GAP, top), title.encode("ascii", "replace").decode(), fill="dimgray")
+        for column, picture in enumerate(pictures):
+            sheet.paste(picture, (GAP + column * (width + GAP), top + CAPTION))
+        top += height + GAP
+    buffer = BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _fitted(pixels: NDArray[np.uint8]) -> Any:
+    """At most SIDE long; small pictures are enlarged by a whole factor so that they can be seen."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    longest = max(picture.size)
+    if longest > SIDE:
+        scale = SIDE / longest
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        return picture.resize(size, Image.Resampling.LANCZOS)
+    factor = max(1, SIDE // longest)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

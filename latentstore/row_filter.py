@@ -1,0 +1,127 @@
+"""Which rows to take: a condition on the scalar columns, as text that a person would type.
+
+    psnr > 30 and label in ("Airport", "Port") and not (width < 256)
+
+The text is a Python expression of which only comparisons, ``in``, ``and``, ``or``, ``not``, column names and plain
+values are allowed; it is never executed as Python. Class names stand for their labels. A missing value (null) never
+satisfies a comparison.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentstore.errors import RequestError
+from latentstore.named_table import unknown_name
+
+Mask = NDArray[np.bool_]
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.In: lambda value, allowed: value in allowed,
+    ast.NotIn: lambda value, allowed: value not in allowed,
+}
+
+
+def columns_in(condition: str, known: Sequence[str]) -> list[str]:
+    """Names of the columns that a condition uses; UnknownNameError naming the nearest for one that does not exist."""
+    names = sorted({node.id for node in ast.walk(_parsed(condition)) if isinstance(node, ast.Name)})
+    for name in names:
+        if name not in known:
+            raise unknown_name("column", name, known)
+    return names
+
+
+def rows_where(condition: str, columns: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None) -> Mask:
+    """Which rows satisfy the condition, (N,) bool."""
+    columns_in(condition, list(columns))
+    named = dict(columns)
+    if class_names is not None and "label" in named:
+        named["label"] = [None if label is None else class_names[label] for label in named["label"]]
+    return _mask(_parsed(condition).body, named, condition, class_names)
+
+
+def _parsed(condition: str) -> ast.Expression:
+    try:
+        return ast.parse(condition.strip(), mode="eval")
+    except (SyntaxError, ValueError) as error:
+        raise RequestError(
+            f"Filter {condition!r} cannot be read: write it like: psnr > 30 and label == 'Airport'"
+        ) from error
+
+
+def _mask(node: ast.expr, columns: Mapping[str, Sequence[Any]], text: str, class_names: Sequence[str] | None) -> Mask:
+    if isinstance(node, ast.BoolOp):
+        masks = [_mask(value, columns, text, class_names) for value in node.values]
+        join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+        return np.asarray(join.reduce(masks), bool)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return ~_mask(node.operand, columns, text, class_names)
+    if isinstance(node, ast.Compare):
+        sides = [node.left, *node.comparators]
+        masks = [
+            _compare(left, operation, right, columns, text, class_names)
+            for left, operation, right in zip(sides, node.ops, sides[1:], strict=False)
+        ]
+        return np.asarray(np.logical_and.reduce(masks), bool)
+    raise _refused(node, text)
+
+
+def _compare(
+    left: ast.expr,
+    operation: ast.cmpop,
+    right: ast.expr,
+    columns: Mapping[str, Sequence[Any]],
+    text: str,
+    class_names: Sequence[str] | None,
+) -> Mask:
+    compare = COMPARISONS.get(type(operation))
+    if compare is None:
+        raise _refused(operation, text)
+    count = len(next(iter(columns.values()), ()))
+    for name, constant in ((left, right), (right, left)):
+        if isinstance(name, ast.Name) and name.id == "label" and class_names is not None:
+            _check_classes(_constant(constant, text), class_names)
+    pairs = zip(_values(left, columns, count, text), _values(right, columns, count, text), strict=True)
+    try:
+        found = [a is not None and b is not None and bool(compare(a, b)) for a, b in pairs]
+    except TypeError as error:
+        raise RequestError(f"Filter {text!r} compares values of different types: {error}.") from error
+    return np.array(found, bool)
+
+
+def _values(node: ast.expr, columns: Mapping[str, Sequence[Any]], count: int, text: str) -> Sequence[Any]:
+    if isinstance(node, ast.Name):
+        return columns[node.id]
+    return [_constant(node, text)] * count
+
+
+def _constant(node: ast.expr, text: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise _refused(node, text) from error
+
+
+def _check_classes(value: Any, class_names: Sequence[str]) -> None:
+    for name in value if isinstance(value, (tuple, list, set)) else [value]:
+        if name not in class_names:
+            raise unknown_name("class", str(name), class_names)
+
+
+def _refused(node: ast.AST, text: str) -> RequestError:
+    return RequestError(
+        f"Filter {text!r} uses {type(node).__name__}, which is not allowed: "
+        "only columns, values, comparisons, in, and, or, not."
+    )

@@ -1,0 +1,213 @@
+"""SEAL: index, preview, statistics, summaries and sizes of all shards into the manifest, which is written last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentstore.card import write_card
+from latentstore.containers.interface import ContainerRow, ShardSchema
+from latentstore.errors import SourceError
+from latentstore.manifest import (
+    FORMAT_VERSION,
+    BuildInfo,
+    ChannelNumbers,
+    Environment,
+    Manifest,
+    ShardInfo,
+    SizeLedger,
+    SkippedInfo,
+    SourceInfo,
+    SplitInfo,
+    StorageInfo,
+    VaeInfo,
+)
+from latentstore.plan import BuildPlan, PlannedRows
+from latentstore.preview import write_preview
+from latentstore.quality import MetricSummary, summarise
+from latentstore.sources.table import ingest_report
+from latentstore.statistics import ChannelStatistics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from latentstore.journal import BuildFolder, FinishedShard
+    from latentstore.sources.interface import OpenSource
+    from latentstore.vaes.interface import Vae
+
+INDEX = "index.parquet"
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """Everything a finished build knows."""
+
+    plan: BuildPlan
+    source: OpenSource
+    rows: PlannedRows
+    vae: Vae
+    schema: ShardSchema
+    shards: tuple[FinishedShard, ...]
+    fingerprint: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+def seal(work: BuildFolder, done: Sealing) -> Manifest:
+    """Index and preview beside the shards, then the manifest, then the card of the whole repository."""
+    splits = _splits(done)
+    index = collect_index(work.folder, done.plan.container, done.schema, splits)
+    if not index["id"]:
+        raise SourceError(f"None of the {done.rows.total} pictures could be used; the first: {_first_reason(done)}")
+    done.plan.container.write_index(work.folder / INDEX, done.schema, index)
+    manifest = _manifest(done, splits, index)
+    write_preview(work.folder, manifest, done, index)
+    work.seal(manifest)
+    write_card(work.folder.parent)
+    return manifest
+
+
+def collect_index(
+    folder: Path, container: ContainerRow, schema: ShardSchema, splits: Mapping[str, SplitInfo]
+) -> dict[str, list[Any]]:
+    """The scalar columns of every row, read back from the shards, with split, shard and row."""
+    columns: dict[str, list[Any]] = {name: [] for name in (*schema.scalar_columns, "split", "shard", "row")}
+    for split, info in splits.items():
+        for shard in info.shards:
+            found = container.open(folder / shard.path, schema).columns(schema.scalar_columns)
+            for name, values in found.items():
+                columns[name].extend(values)
+            columns["split"].extend([split] * shard.rows)
+            columns["shard"].extend([shard.path] * shard.rows)
+            columns["row"].extend(range(shard.rows))
+    return columns
+
+
+def summaries(
+    plan_metrics: Sequence[Any], index: Mapping[str, Sequence[Any]], classes: Sequence[str] | None
+) -> dict[str, MetricSummary]:
+    """The summary of every metric, from the columns of an index."""
+    pixels = np.asarray(index["height"], np.float64) * np.asarray(index["width"], np.float64)
+    labels = index.get("label", [None] * len(pixels))
+    return {
+        row.name: summarise(
+            row,
+            scores=np.array([np.nan if score is None else score for score in index[row.name]], np.float64),
+            pixel_counts=pixels,
+            ids=index["id"],
+            labels=labels,
+            class_names=classes or (),
+        )
+        for row in plan_metrics
+    }
+
+
+def size_ledger(manifest_schema: ShardSchema, index: Mapping[str, Sequence[Any]], stored_bytes: int) -> SizeLedger:
+    """Sizes of all rows; a source file that was cut into tiles counts once."""
+    pixels = sum(height * width for height, width in zip(index["height"], index["width"], strict=True))
+    files = dict(zip(zip(index["split"], index["source_path"], strict=True), index["source_bytes"], strict=True))
+    source_bytes = sum(files.values()) or None
+    payload = len(index["id"]) * manifest_schema.row_values * np.dtype(manifest_schema.dtype).itemsize
+    return SizeLedger(
+        pixels=pixels,
+        raw_rgb_bytes=3 * pixels,
+        source_bytes=source_bytes,
+        payload_bytes=payload,
+        stored_bytes=stored_bytes,
+        bits_per_pixel=8 * stored_bytes / pixels,
+        raw_rgb_over_stored=3 * pixels / stored_bytes,
+        source_over_stored=source_bytes / stored_bytes if source_bytes else None,
+    )
+
+
+def _splits(done: Sealing) -> dict[str, SplitInfo]:
+    shards: dict[str, list[ShardInfo]] = {split: [] for split in done.rows.splits}
+    for planned, finished in zip(done.rows.shards(), done.shards, strict=True):
+        shards[planned.split].append(finished.shard)
+    return {split: SplitInfo(sum(shard.rows for shard in found), tuple(found)) for split, found in shards.items()}
+
+
+def _manifest(done: Sealing, splits: Mapping[str, SplitInfo], index: Mapping[str, Sequence[Any]]) -> Manifest:
+    plan, source, vae = done.plan, done.source, done.vae
+    stored = sum(shard.bytes for split in splits.values() for shard in split.shards)
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        config=plan.config,
+        latent_shape=done.schema.latent_shape,
+        posterior="mean",
+        source=SourceInfo(
+            name=plan.source.name,
+            location=plan.source.location,
+            revision=source.revision or plan.source.revision,
+            images={name: len(split) for name, split in source.splits.items()},
+            classes=source.class_names,
+            licence=plan.source.licence,
+            citation=plan.source.citation,
+            homepage=plan.source.homepage,
+            options=dict(plan.source.options),
+            reader=plan.source.reader.__name__,
+            notes=source.notes,
+            ingest=ingest_report(plan.source, source),
+        ),
+        vae=VaeInfo(
+            name=plan.vae.name,
+            class_name=vae.identity.class_name,
+            repo=vae.identity.repo,
+            subfolder=plan.vae.subfolder,
+            revision=vae.identity.revision,
+            weights_sha256=vae.identity.weights_sha256,
+            stride=plan.vae.stride,
+            channels=plan.vae.channels,
+            licence=plan.vae.licence,
+        ),
+        preparation=plan.preparation,
+        storage=StorageInfo(plan.storage.name, done.schema.dtype, plan.container.name, plan.layout),
+        normalisation=vae.normalisation,
+        statistics=_statistics(done),
+        splits=splits,
+        metrics=done.schema.metrics,
+        quality=summaries(plan.metrics, index, source.class_names),
+        size=size_ledger(done.schema, index, stored),
+        environment=Environment(plan.device.split(":")[0], plan.dtype, done.versions),
+        build=BuildInfo(
+            order=plan.order,
+            seed=plan.seed,
+            batch_size=plan.batch_size,
+            rows_per_shard=done.rows.rows_per_shard,
+            plan=done.fingerprint,
+            skipped=_skipped(done),
+            conversions=dict(sorted(sum((Counter(shard.conversions) for shard in done.shards), Counter()).items())),
+        ),
+        columns=done.schema.features,
+    )
+
+
+def _statistics(done: Sealing) -> dict[str, ChannelNumbers]:
+    merged = {split: ChannelStatistics.empty(done.plan.vae.channels) for split in done.rows.splits}
+    for planned, finished in zip(done.rows.shards(), done.shards, strict=True):
+        merged[planned.split] = merged[planned.split].merge(ChannelStatistics.from_dict(finished.statistics))
+    return {split: channel_numbers(found) for split, found in merged.items()}
+
+
+def channel_numbers(found: ChannelStatistics) -> ChannelNumbers:
+    """As the manifest states them; a split without rows has zeros."""
+    blank = found.count == 0
+    return ChannelNumbers(
+        count=found.count,
+        mean=tuple(found.mean.tolist()),
+        std=tuple(found.std.tolist()),
+        minimum=tuple((found.mean if blank else found.minimum).tolist()),
+        maximum=tuple((found.mean if blank else found.maximum).tolist()),
+    )
+
+
+def _skipped(done: Sealing) -> tuple[SkippedInfo, ...]:
+    return tuple(skipped for shard in done.shards for skipped in shard.skipped)
+
+
+def _first_reason(done: Sealing) -> str:
+    skipped = _skipped(done)
+    return f"{skipped[0].source_path!r}: {skipped[0].reason}." if skipped else "the source is empty."

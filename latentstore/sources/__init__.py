@@ -1,0 +1,1 @@
+"""READ: where pictures come from."""

@@ -1,0 +1,271 @@
+"""A folder of pictures: the folders in it are the classes.
+
+Read are files that end in jpg, jpeg, png, tif, tiff, webp or bmp, in any case, at any depth; what starts with a dot is
+not looked at. Order: by relative path, code point by code point, whatever the file system says.
+
+Classes: a picture's folder ("urban/airport") without the leading names that all pictures in folders share ("data"),
+but never without any; sorted. Where classes exist, a picture that lies beside the class folders has none: it is
+skipped, counted and named. Where every picture lies at the top, there are no classes.
+
+Splits: where the folders at the top (or below the shared leading names) are all called train, val, valid, validation
+or test, they are the splits, and the classes are the folders below them, one list for all splits.
+
+Options: ``labels`` (True; False takes no classes from folders), ``split`` ("train": the name of the only split).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentstore.errors import BadImageError, SourceError
+from latentstore.image_decoding import decode_image, image_size
+from latentstore.records import SkippedTile, Tile
+from latentstore.sources.interface import OpenSource, SourceRow
+from latentstore.sources.naming import check_options, printable, unique_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+"""What a file that is taken for a picture ends in, in any case."""
+
+SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
+"""Folder names, case-folded, that are splits rather than classes."""
+
+_BESIDE = "lies beside the class folders, so it has no class"
+_BESIDE_SPLITS = "lies beside the split folders, so it belongs to no split"
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A file that will be read; `path` is relative to the root, as the file system spells it."""
+
+    path: str
+    id: str = ""
+    label: int | None = None
+    fault: str = ""
+    """Why it cannot be used, where its place in the folder says so."""
+
+    @property
+    def folder(self) -> tuple[str, ...]:
+        """The names of the folders it lies in, from the root."""
+        return tuple(self.path.split("/")[:-1])
+
+
+@dataclass(frozen=True)
+class _FolderSplit:
+    """One split of a folder; pictures are read, hashed and decoded when they are asked for."""
+
+    root: str
+    pictures: tuple[_Picture, ...]
+    random_access: bool = True
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def sizes(self) -> Iterator[tuple[int, int] | None]:
+        for picture in self.pictures:
+            yield None if picture.fault else image_size(os.path.join(self.root, picture.path))  # noqa: PTH118
+
+    def read(self, rows: Sequence[int]) -> Iterator[Tile | SkippedTile]:
+        return (self._tile(self.pictures[row]) for row in rows)
+
+    def _tile(self, picture: _Picture) -> Tile | SkippedTile:
+        path = printable(picture.path)
+        if picture.fault:
+            return SkippedTile(picture.id, path, picture.fault)
+        try:
+            data = Path(self.root, picture.path).read_bytes()
+            decoded = decode_image(data)
+        except BadImageError as error:
+            return SkippedTile(picture.id, path, str(error))
+        except OSError as error:
+            return SkippedTile(picture.id, path, f"cannot be read: {error.strerror}")
+        return Tile(
+            id=picture.id,
+            pixels=decoded.pixels,
+            label=picture.label,
+            source_path=path,
+            source_sha256=hashlib.sha256(data).hexdigest(),
+            source_bytes=len(data),
+            conversions=decoded.conversions,
+        )
+
+
+def open_image_folder(row: SourceRow) -> OpenSource:
+    """The pictures of the folder `row.location`; see the top of this file for the rules and options."""
+    check_options(row, ("labels", "split"))
+    root = _root(row.location)
+    paths, others, notes = _listed(root)
+    if not paths:
+        raise SourceError(_no_pictures(row.location, others))
+    if others:
+        notes.append(
+            "1 file that is no picture was left out"
+            if others == 1
+            else f"{others:,} files that are no pictures were left out"
+        )
+    ids = unique_ids([printable(path) for path in paths])
+    pictures = [_Picture(path, name) for path, name in zip(paths, ids, strict=True)]
+    splits = _split_up(pictures, str(row.options.get("split", "train")))
+    names: list[str] = []
+    if row.options.get("labels", True):
+        splits, names = _labelled(splits)
+    notes += _faults(splits)
+    return OpenSource(
+        splits={name: _FolderSplit(root, tuple(members)) for name, members in splits.items()},
+        class_names=tuple(names) or None,
+        features={},
+        revision=None,
+        notes=tuple(notes),
+    )
+
+
+def _root(location: str) -> str:
+    """The folder; raises SourceError where there is none."""
+    if not location:
+        raise SourceError("A folder of images was expected, but no location was given.")
+    root = os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111 - keeps undecodable bytes and links
+    if not os.path.lexists(root):
+        raise SourceError(
+            f"There is no folder {printable(location)!r} (looked for {printable(root)}); latentstore build wants a "
+            f"folder of images, a source from `latentstore list sources`, or hub:user/repo."
+        )
+    if not Path(root).is_dir():
+        kind = "an image" if image_size(root) else "not an image"
+        folder = posixpath.dirname(location) or "."
+        raise SourceError(
+            f"{printable(location)} is a file ({kind}); latentstore build wants a folder of images, "
+            f"such as {printable(folder)}."
+        )
+    return root
+
+
+def _no_pictures(location: str, others: int) -> str:
+    found = f"{others:,} other file{'' if others == 1 else 's'}" if others else "no file at all"
+    suffixes = " ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+    return (
+        f"The folder {printable(location)!r} holds no image: looked for files that end in {suffixes}, at any depth, "
+        f"and found {found}; give the folder that holds the images."
+    )
+
+
+def _listed(root: str) -> tuple[list[str], int, list[str]]:
+    """Relative paths of the pictures, sorted; the number of other files; what could not be looked into."""
+    paths: list[str] = []
+    others = 0
+    notes: list[str] = []
+    # each with the folders above it, by device and number: a link back to one of them is a loop
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        here = os.path.join(root, folder)  # noqa: PTH118
+        try:
+            status = os.stat(here)  # noqa: PTH116
+            entries = list(os.scandir(here))
+        except OSError as error:
+            notes.append(f"the folder {printable(folder) or '.'} cannot be read: {error.strerror}")
+            continue
+        number = (status.st_dev, status.st_ino)
+        if number in above:
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                waiting.append((path, above | {number}))
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES) and _is_readable_kind(entry):
+                paths.append(path)
+            else:
+                others += 1
+    return sorted(paths), others, sorted(notes)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_readable_kind(entry: os.DirEntry[str]) -> bool:
+    """A file, or a link (a dead one is reported when it is read); no pipe or device, which would block."""
+    return entry.is_symlink() or entry.is_file()
+
+
+def _shared(folders: Iterable[tuple[str, ...]]) -> int:
+    """How many leading names all folders share, leaving each of them at least one."""
+    listed = list(folders)
+    if not listed:
+        return 0
+    limit = min(len(folder) for folder in listed) - 1
+    low, high = min(listed), max(listed)
+    same = 0
+    while same < limit and low[same] == high[same]:
+        same += 1
+    return same
+
+
+def _split_up(pictures: list[_Picture], only: str) -> dict[str, list[_Picture]]:
+    """The pictures of each split, in the order of the splits' folders; `only` names the split where there are none."""
+    depth = _split_depth({picture.folder for picture in pictures if picture.folder})
+    if depth is None:
+        return {only: pictures}
+    splits: dict[str, list[_Picture]] = {}
+    beside: list[_Picture] = []
+    for picture in pictures:
+        if picture.folder:
+            splits.setdefault(picture.folder[depth], []).append(picture)
+        else:
+            beside.append(replace(picture, fault=_BESIDE_SPLITS))
+    first = next((name for name in splits if name.casefold() == "train"), next(iter(splits)))
+    splits[first] = sorted([*splits[first], *beside], key=lambda picture: picture.path)
+    return splits
+
+
+def _split_depth(folders: set[tuple[str, ...]]) -> int | None:
+    """At which depth all folders are named as splits; None where they are not."""
+    if not folders:
+        return None
+    for depth in range(_shared(folders) + 1):
+        if all(folder[depth].casefold() in SPLIT_FOLDERS for folder in folders):
+            return depth
+    return None
+
+
+def _labelled(splits: dict[str, list[_Picture]]) -> tuple[dict[str, list[_Picture]], list[str]]:
+    """The splits with their labels, and the names of the classes (none where no picture lies in a class folder)."""
+    several = _split_depth({p.folder for members in splits.values() for p in members if p.folder})
+    below = 0 if several is None else several + 1
+    folders = {p.folder[below:] for members in splits.values() for p in members} - {()}
+    shared = _shared(folders)
+    names = sorted({_class_name(folder[shared:]) for folder in folders})
+
+    def labelled(picture: _Picture) -> _Picture:
+        folder = picture.folder[below:]
+        if folder:
+            return replace(picture, label=names.index(_class_name(folder[shared:])))
+        return replace(picture, fault=picture.fault or _BESIDE) if names else picture
+
+    return {name: [labelled(p) for p in members] for name, members in splits.items()}, names
+
+
+def _class_name(folder: tuple[str, ...]) -> str:
+    return printable("/".join(folder))
+
+
+def _faults(splits: dict[str, list[_Picture]]) -> list[str]:
+    """A sentence for each reason why pictures are skipped because of where they lie."""
+    notes = []
+    for fault in (_BESIDE, _BESIDE_SPLITS):
+        paths = [printable(p.path) for members in splits.values() for p in members if p.fault == fault]
+        if paths:
+            more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+            notes.append(f"skipped, because it {fault}: {', '.join(paths[:3])}{more}")
+    return notes

@@ -1,0 +1,1 @@
+"""STORE: raw latents to the numbers on disk and back."""

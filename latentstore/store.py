@@ -1,0 +1,143 @@
+"""open_store(): a sealed dataset, opened through its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentstore.containers.table import CONTAINERS
+from latentstore.errors import DamagedShardError, NotSealedError, RequestError, StoreError, WrongVaeError
+from latentstore.journal import JOURNAL
+from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.named_table import unknown_name
+from latentstore.seal import INDEX
+from latentstore.storage.table import STORAGES
+from latentstore.vaes.table import row_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from latentstore.containers.interface import ContainerRow, ShardReader, ShardSchema
+    from latentstore.manifest import ShardInfo
+    from latentstore.storage.interface import Storage
+    from latentstore.vaes.interface import Vae, VaeRow
+
+
+@dataclass(frozen=True)
+class LatentStore:
+    """One sealed config: its manifest, and the readers of its files."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def container(self) -> ContainerRow:
+        """How its shards are read."""
+        return CONTAINERS[self.manifest.storage.container]
+
+    @cached_property
+    def schema(self) -> ShardSchema:
+        """The columns of its shards."""
+        return self.manifest.schema
+
+    def storage(self) -> Storage:
+        """How stored numbers become raw latents."""
+        return STORAGES[self.manifest.storage.name].open()
+
+    def shard(self, info: ShardInfo) -> ShardReader:
+        """One shard, opened; DamagedShardError where it cannot be the one the manifest describes."""
+        path = self.folder / info.path
+        try:
+            size = path.stat().st_size
+        except OSError:
+            raise DamagedShardError(f"Shard {path} is missing; the manifest lists it with {info.rows} rows.") from None
+        if size != info.bytes:
+            message = f"Shard {path} has {size} bytes, the manifest says {info.bytes}: it was cut or replaced."
+            raise DamagedShardError(message)
+        reader = self.container.open(path, self.schema)
+        if reader.rows != info.rows:
+            raise DamagedShardError(f"Shard {path} has {reader.rows} rows, the manifest says {info.rows}.")
+        return reader
+
+    def index(self, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+        """Scalar columns of every row of every split, with ``split``, ``shard`` and ``row``."""
+        path = self.folder / INDEX
+        if not path.is_file():
+            raise DamagedShardError(f"Index {path} is missing.")
+        return self.container.read_index(path, columns)
+
+    def load_vae(self, row: VaeRow | None = None, *, device: str = "cpu", dtype: str | None = None) -> Vae:
+        """The very VAE that made the latents; WrongVaeError where its weights are not the recorded ones.
+
+        ``row`` names it where the manifest's name is not in the table (a user's own row, or another location).
+        """
+        info = self.manifest.vae
+        vae = (row or row_of(info)).load(device=device, dtype=dtype or self.manifest.environment.dtype)
+        if vae.identity.weights_sha256 != info.weights_sha256 or vae.row.channels != info.channels:
+            raise WrongVaeError(
+                f"These latents were made by VAE {info.name!r} with weights sha256 {info.weights_sha256}, but the "
+                f"weights found have {vae.identity.weights_sha256}; another VAE would give wrong pictures."
+            )
+        return vae
+
+
+def open_store(location: str | Path, config: str | None = None) -> LatentStore:
+    """Open a sealed dataset: a repository's folder (with ``config`` where it holds several), or a config's own folder.
+
+    Raises NotSealedError, ManifestError or RequestError with one clear sentence.
+    """
+    root = Path(location).expanduser()
+    if not root.exists():
+        raise StoreError(_nothing_there(str(location)))
+    if (root / FILE_NAME).is_file():
+        manifest = Manifest.read(root)
+        if config not in (None, manifest.config):
+            raise unknown_name("config", str(config), [manifest.config])
+        return _opened(root, manifest)
+    folder = root / _chosen(root, config)
+    return _opened(folder, Manifest.read(folder))
+
+
+def _opened(folder: Path, manifest: Manifest) -> LatentStore:
+    if manifest.storage.container not in CONTAINERS or manifest.storage.name not in STORAGES:
+        message = (
+            f"{folder} uses container {manifest.storage.container!r} and storage {manifest.storage.name!r}, "
+            "which this version does not know: pip install --upgrade latentstore"
+        )
+        raise StoreError(message)
+    return LatentStore(folder, manifest)
+
+
+def _chosen(root: Path, config: str | None) -> str:
+    sealed = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+    if config is not None:
+        if config not in sealed:
+            _refuse_unfinished(root / config)
+            raise unknown_name("config", config, sealed)
+        return config
+    if len(sealed) > 1:
+        message = f"{root} holds several configs, name one of them: {', '.join(sealed)}."
+        raise RequestError(message)
+    if not sealed:
+        for path in sorted(root.glob(f"*/{JOURNAL}")) or [root / JOURNAL]:
+            _refuse_unfinished(path.parent)
+        raise NotSealedError(f"{root} holds no latent dataset: expected <config>/{FILE_NAME} below it, found none.")
+    return sealed[0]
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    if (folder / JOURNAL).is_dir():
+        message = f"{folder} is not complete: type the same `latentstore build` command again to finish it."
+        raise NotSealedError(message)
+
+
+def _nothing_there(location: str) -> str:
+    hint = ""
+    if location.count("/") == 1 and not location.startswith((".", "/", "~")):
+        hint = (
+            " To use a Hub repository, download it first: "
+            f"hf download {location} --repo-type dataset --local-dir {location.split('/')[1]}"
+        )
+    return f"There is no folder {location!r}.{hint}"

@@ -1,0 +1,1 @@
+"""ENCODE and decode: the VAEs."""
