@@ -155,10 +155,11 @@ def _orientation(image: ImageFile) -> int:
 
 def _pixels(image: ImageFile, orientation: int) -> DecodedImage:
     import numpy as np
+    from PIL import Image
 
     steps = ["first of several pictures"] if image.format == "MPO" and getattr(image, "n_frames", 1) > 1 else []
     deep_colour = _reads_high_bytes(image)
-    if image.format == "TIFF" and (orientation > 1 or image.width * image.height > MAX_PIXELS // 2):
+    if image.format == "TIFF" and (orientation > 1 or image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)):
         with _without_warnings():  # it checks its size once more, and turns itself with a look at its other tags
             image.load()
     upright = _turned(image, orientation)

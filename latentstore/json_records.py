@@ -93,7 +93,10 @@ def _mapping(hint: Any, data: object) -> dict[str, Any]:
 
 def _scalar(hint: type, data: object) -> Any:
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise _unexpected("a number that a float can hold", data) from None
     if not isinstance(data, hint) or (isinstance(data, bool) and hint is not bool):
         raise _unexpected(hint.__name__, data)
     return data

@@ -7,12 +7,14 @@ rely on what it says. FORMAT.md specifies every field.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from latentstore.containers.interface import ShardSchema
@@ -24,6 +26,8 @@ from latentstore.quality import MetricSummary
 
 FORMAT_VERSION = "1.0"
 FILE_NAME = "manifest.json"
+STORED_DTYPES = ("float16", "float32")
+SHARD_NAME = re.compile(r"\w[\w.-]*")
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 
 
@@ -223,8 +227,8 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """The manifest in this JSON text, checked."""
         try:
-            data = json.loads(text, parse_constant=_refuse_constant)
-        except (json.JSONDecodeError, RecursionError) as error:
+            data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
             raise ManifestError(f"is not JSON ({error})") from error
         _check_version(data)
         manifest = parse(cls, data)
@@ -263,8 +267,10 @@ class Manifest:
             raise ManifestError(f"expected the splits {sorted(self.splits)}", field="statistics")
         if set(self.quality) != set(self.metrics):
             raise ManifestError(f"expected the metrics {sorted(self.metrics)}", field="quality")
+        _check_names(self)
+        seen: set[str] = set()
         for name, split in self.splits.items():
-            _check_split(name, split)
+            _check_split(name, split, seen)
         for name, numbers in self.statistics.items():
             if {len(numbers.mean), len(numbers.std), len(numbers.minimum), len(numbers.maximum)} != {channels}:
                 raise ManifestError(f"expected {channels} numbers each", field=f"statistics.{name}")
@@ -293,16 +299,24 @@ def _check_version(data: object) -> None:
         warnings.warn(text, stacklevel=4)
 
 
-def _check_split(name: str, split: SplitInfo) -> None:
+def _check_names(manifest: Manifest) -> None:
+    dtype = manifest.storage.dtype
+    if dtype not in STORED_DTYPES:
+        raise ManifestError(f"expected one of {', '.join(STORED_DTYPES)}, found {dtype!r}", field="storage.dtype")
+    for name, count in Counter(("latent", *manifest.schema.scalar_columns, "split", "shard", "row")).items():
+        if count > 1:
+            where = "metrics" if name in manifest.metrics else "columns"
+            raise ManifestError(f"expected columns of different names, found {name!r} twice", field=where)
+
+
+def _check_split(name: str, split: SplitInfo, seen: set[str]) -> None:
     where = f"splits.{name}"
     if not SPLIT_NAME.fullmatch(name):
         raise ManifestError("expected a name of letters, digits and underscores", field=where)
     if split.rows != sum(shard.rows for shard in split.shards):
         raise ManifestError(f"expected the {split.rows} rows its shards add up to", field=f"{where}.rows")
-    seen: set[str] = set()
     for index, shard in enumerate(split.shards):
-        path = PurePosixPath(shard.path)
-        if path.is_absolute() or ".." in path.parts or "\\" in shard.path or len(path.parts) != 1:
+        if not SHARD_NAME.fullmatch(shard.path):
             message = f"expected a file name inside the config's folder, found {shard.path!r}"
             raise ManifestError(message, field=f"{where}.shards[{index}].path")
         if shard.path in seen or not re.fullmatch(r"[0-9a-f]{64}", shard.sha256) or min(shard.rows, shard.bytes) < 0:
@@ -310,6 +324,13 @@ def _check_split(name: str, split: SplitInfo) -> None:
                 f"expected a new path, a sha256 and sizes, found {shard}", field=f"{where}.shards[{index}]"
             )
         seen.add(shard.path)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ManifestError(f"is not JSON (the number {digits} is beyond what a float can hold)")
+    return number
 
 
 def _refuse_constant(name: str) -> None:

@@ -52,6 +52,9 @@ class Normalisation:
             if len(numbers) != wanted:
                 message = f"expected {wanted} numbers for {channels} channels, found {len(numbers)}"
                 raise ManifestError(message, field=name)
+        for name in ("scale", "shift", "mean", "std"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ManifestError("expected finite numbers", field=name)
         if self.scale == 0 or any(std <= 0 for std in self.std):
             raise ManifestError("a zero scale or std cannot be undone", field="scale" if self.scale == 0 else "std")
 

@@ -339,7 +339,9 @@ CHECKS = NamedTable(
         CheckRow("ids", "no id occurs twice", _ids, ("index",)),
         CheckRow("labels", "every label is in the class list", _labels, ("index",)),
         CheckRow("latents", "latents are finite and have the recorded statistics", _latents, ("shard-rows",)),
-        CheckRow("summaries", "quality and sizes in the manifest follow from the rows", _summaries, ("index",)),
+        CheckRow(
+            "summaries", "quality and sizes in the manifest follow from the rows", _summaries, ("index", "labels")
+        ),
         CheckRow(
             "quality", "a sample, decoded and measured again, has the recorded scores", _quality, ("index", "latents")
         ),

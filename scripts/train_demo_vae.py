@@ -13,7 +13,6 @@ import argparse
 import copy
 import json
 import math
-import os
 import platform
 import statistics
 import tempfile
@@ -49,6 +48,7 @@ class Architecture:
     norm_num_groups: int = 8
 
     def build(self) -> AutoencoderKL:
+        """The untrained network, its configuration as it will be shipped."""
         blocks = len(self.block_out_channels)
         return AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * blocks,
@@ -110,6 +110,7 @@ class Schedule:
             self.steps = step + max(1, int(step * remaining_seconds / elapsed))
 
     def finished(self, step: int) -> bool:
+        """Whether this step lies beyond the end."""
         return self.steps is not None and step >= self.steps
 
     def rate(self, step: int) -> float:
@@ -150,6 +151,7 @@ def read_folder(folder: Path) -> Tensor:
 
 
 def as_batch(images: list[np.ndarray]) -> Tensor:
+    """Pictures of (H, W, 3) as one batch; of none, an empty batch that concatenates with the others."""
     if not images:
         return torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8)
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
@@ -255,7 +257,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(kernels, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:  # noqa: ARG002 (the base class's signature)
+        """See `torch.optim.Optimizer.step`."""
         for group in self.param_groups:
             for kernel in group["params"]:
                 if kernel.grad is None:
@@ -272,7 +275,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     """Bring all singular values near one by a quintic Newton-Schulz iteration."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x: Tensor = (matrix.T if tall else matrix).bfloat16()
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):
         gram = x @ x.T
@@ -349,7 +352,7 @@ class Run:
             },
             beside,
         )
-        os.replace(beside, path)
+        beside.replace(path)
 
     def load(self, path: Path) -> None:
         """Continue where `save` was called; the command line's schedule wins, where it says anything."""
@@ -368,7 +371,7 @@ class Run:
 def train(run: Run, pixels: Pixels, recipe: Recipe, checkpoint: Path, device: torch.device) -> None:
     """Step until the schedule ends, logging every 30 s, validating and saving every few minutes."""
     clock = last_log = last_save = time.monotonic()
-    before, losses, errors, images_seen = run.seconds, [], [], 0
+    before, losses, errors, images_seen = run.seconds, [], [], 0.0
     while True:
         run.seconds = before + time.monotonic() - clock
         run.schedule.settle(run.step, run.seconds)
@@ -384,7 +387,7 @@ def train(run: Run, pixels: Pixels, recipe: Recipe, checkpoint: Path, device: to
         if now - last_log >= 30:
             psnr = statistics.fmean(-10 * math.log10(e + 1e-10) for e in errors)
             log(run, statistics.fmean(losses), psnr, images_seen / (now - last_log))
-            last_log, losses, errors, images_seen = now, [], [], 0
+            last_log, losses, errors, images_seen = now, [], [], 0.0
         if now - last_save >= 200:
             validate(run, pixels, device)
             run.save(checkpoint)
@@ -396,7 +399,7 @@ def train(run: Run, pixels: Pixels, recipe: Recipe, checkpoint: Path, device: to
 def take_step(run: Run, batch: Tensor, recipe: Recipe) -> tuple[float, Tensor]:
     """One gradient step and one step of the weight average."""
     loss, mse = total_loss(run.vae, batch, recipe)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.vae.parameters(), recipe.clip_norm)
     factor = run.schedule.rate(run.step)
     for optimiser, rate in zip(run.optimisers, (recipe.matrix_rate, recipe.other_rate), strict=True):
@@ -414,6 +417,7 @@ def take_step(run: Run, batch: Tensor, recipe: Recipe) -> tuple[float, Tensor]:
 
 
 def log(run: Run, loss: float, psnr: float, rate: float) -> None:
+    """One line on how training goes; `rate` counts pixels as full-size images."""
     end = run.schedule.steps or "?"
     minutes = run.seconds / 60
     print(
@@ -427,7 +431,8 @@ def validate(run: Run, pixels: Pixels, device: torch.device) -> None:
     point: dict[str, float] = {"step": run.step, "minutes": round(run.seconds / 60, 1)}
     for name, images in (("real", pixels.validation), ("drawn", pixels.validation_drawn)):
         if len(images):
-            point[f"{name}_psnr"] = round(statistics.fmean(psnr_of(reconstruct(run.average, images, device), images)), 3)
+            scores = psnr_of(reconstruct(run.average, images, device), images)
+            point[f"{name}_psnr"] = round(statistics.fmean(scores), 3)
     run.curve.append(point)
     print(f"           validation {point}", flush=True)
 
@@ -438,14 +443,16 @@ def validate(run: Run, pixels: Pixels, device: torch.device) -> None:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: Tensor, device: torch.device) -> Tensor:
     """Posterior means of uint8 images."""
-    batches = [vae.encode(part.to(device).float() / 127.5 - 1).latent_dist.mean.cpu() for part in images.split(8)]
+    batches = [
+        vae.encode(part.to(device).float() / 127.5 - 1).latent_dist.mean.cpu() for part in torch.split(images, 8)
+    ]
     return torch.cat(batches)
 
 
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: Tensor, device: torch.device) -> Tensor:
     """Latents to uint8 images, clamped and rounded as a file would hold them."""
-    batches = [vae.decode(part.to(device)).sample.cpu() for part in latents.split(8)]
+    batches = [vae.decode(part.to(device)).sample.cpu() for part in torch.split(latents, 8)]
     return (torch.cat(batches).clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
 
 
@@ -455,11 +462,13 @@ def reconstruct(vae: AutoencoderKL, images: Tensor, device: torch.device) -> Ten
 
 
 def psnr_of(decoded: Tensor, images: Tensor) -> list[float]:
+    """PSNR of each uint8 image."""
     mse = (decoded.float() - images.float()).square().mean((1, 2, 3)) / 255**2
     return (-10 * mse.clamp_min(1e-10).log10()).tolist()
 
 
 def ssim_of(decoded: Tensor, images: Tensor) -> list[float]:
+    """SSIM of each uint8 image, over the valid area."""
     from skimage.metrics import structural_similarity
 
     return [
@@ -531,6 +540,7 @@ def measure(out: Path, pixels: Pixels, device: torch.device) -> dict[str, Any]:
 
 
 def measure_held_out(vae: AutoencoderKL, pixels: Pixels, device: torch.device) -> dict[str, Any]:
+    """Scores on the city nothing was chosen on, and whether its latents come out at unit scale."""
     latents = encode(vae, pixels.held_out, device)
     decoded = decode(vae, latents.half().float(), device)
     mean, std = torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
@@ -633,6 +643,7 @@ def describe_hardware(device: torch.device) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The command line; every number of `Recipe` is an option too."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("--out", type=Path, default=REPOSITORY / "latentstore/vaes/weights/demo-v1", help="folder for the weights")
@@ -665,7 +676,7 @@ def start_run(architecture: Architecture, recipe: Recipe, arguments: argparse.Na
     budget = None if arguments.minutes is None else arguments.minutes * 60
     run = Run(
         vae=vae,
-        average=copy.deepcopy(vae).requires_grad_(False).eval(),
+        average=copy.deepcopy(vae).requires_grad_(requires_grad=False).eval(),
         optimisers=make_optimisers(vae, recipe),
         schedule=Schedule(arguments.steps, arguments.decay_from, recipe.warmup_steps, budget),
         random=np.random.default_rng(arguments.seed),
@@ -676,6 +687,7 @@ def start_run(architecture: Architecture, recipe: Recipe, arguments: argparse.Na
 
 
 def main() -> None:
+    """Train, export, reload, measure, record."""
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     device = torch.device(

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latentstore.containers.arrow_features import arrow_type, feature_of_column
-from latentstore.containers.parquet_pages import data_page
+from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, data_page
 from latentstore.errors import DamagedShardError
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class ParquetShard:
         self._dtype = np.dtype(schema.dtype).newbyteorder("<")
         self._file = self._open()
         self.rows: int = self._file.metadata.num_rows
-        self._offsets = self._row_offsets()
+        with _damage_to(f"Shard {path} cannot be read as Parquet"):
+            self._offsets = self._row_offsets()
         self._bytes: NDArray[np.uint8] | None = None
         self._decoded: NDArray[Any] | None = None
 
@@ -71,6 +73,8 @@ class ParquetShard:
             if self._decoded is None:
                 self._decoded = self._decode_all()
             return np.asarray(self._decoded[rows])
+        if len(rows) == 0:
+            return np.empty((0, *self._schema.latent_shape), self._dtype)
         if self._bytes is None:
             self._bytes = self._map()
         row_bytes = self._schema.row_values * self._dtype.itemsize
@@ -80,82 +84,72 @@ class ParquetShard:
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """See ``ShardReader.columns``."""
-        table = self._file.read(columns=list(names))
-        return {name: table.column(name).to_pylist() for name in names}
+        with _damage_to(f"Shard {self._path} cannot be decoded"):
+            table = self._file.read(columns=list(names))
+            return {name: table.column(name).to_pylist() for name in names}
 
     def _open(self) -> Any:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        try:
+        with _damage_to(f"Shard {self._path} cannot be read as Parquet"):
             file = pq.ParquetFile(self._path, memory_map=True)
-        except (OSError, pa.ArrowException) as error:
-            raise DamagedShardError(f"Shard {self._path} cannot be read as Parquet: {_first_line(error)}") from error
-        missing = {"latent", *self._schema.scalar_columns} - set(file.schema_arrow.names)
-        if missing:
-            listed = ", ".join(sorted(missing))
-            raise DamagedShardError(f"Shard {self._path} lacks columns that its manifest describes: {listed}.")
+            arrow = file.schema_arrow
+            missing = {"latent", *self._schema.scalar_columns} - set(arrow.names)
+            if missing:
+                listed = ", ".join(sorted(missing))
+                raise DamagedShardError(f"Shard {self._path} lacks columns that its manifest describes: {listed}.")
+            found, wanted = _latent_kind(arrow.field("latent")), _latent_kind(_latent_field(self._schema))
+            if found != wanted:
+                message = f"Shard {self._path} holds latents of {found}, its manifest describes {wanted}."
+                raise DamagedShardError(message)
         return file
 
     def _row_offsets(self) -> NDArray[np.int64] | None:
         """Byte offset of each row's numbers, or None where they must be decoded first."""
-        metadata = self._file.metadata
-        groups = [self._latent_chunk(group) for group in range(metadata.num_row_groups)]
-        if not all(chunk.compression == "UNCOMPRESSED" for _, chunk in groups):
-            return None
         row_bytes = self._schema.row_values * self._dtype.itemsize
         offsets = [np.empty(0, np.int64)]
-        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            buffer = memoryview(mapped)
-            try:
-                for rows, chunk in groups:
-                    first = self._first_value(buffer, rows, chunk)
-                    if first is None:
-                        return None
-                    offsets.append(first + row_bytes * np.arange(rows, dtype=np.int64))
-            finally:
-                buffer.release()
+        with (
+            self._path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as buffer,
+        ):
+            chunks = column_chunks(buffer, "latent")
+            wrong = any(chunk.values != chunk.rows * self._schema.row_values for chunk in chunks)
+            if wrong or sum(chunk.rows for chunk in chunks) != self.rows:
+                message = f"Shard {self._path}: its row groups do not hold {self.rows} whole latents."
+                raise DamagedShardError(message)
+            for chunk in chunks:
+                first = self._first_value(buffer, chunk)
+                if first is None:
+                    return None
+                offsets.append(first + row_bytes * np.arange(chunk.rows, dtype=np.int64))
         return np.concatenate(offsets)
 
-    def _latent_chunk(self, group: int) -> tuple[int, Any]:
-        row_group = self._file.metadata.row_group(group)
-        for index in range(row_group.num_columns):
-            chunk = row_group.column(index)
-            if chunk.path_in_schema.split(".")[0] == "latent":
-                return row_group.num_rows, chunk
-        raise DamagedShardError(f"Shard {self._path} has no latent column in row group {group}.")
-
-    def _first_value(self, buffer: memoryview, rows: int, chunk: Any) -> int | None:
-        """Offset of the first number of a row group; None where it is no single PLAIN page (another writer's file)."""
-        try:
-            page = data_page(buffer, chunk.data_page_offset)
-        except ValueError as error:
-            raise DamagedShardError(f"Shard {self._path}: {error} at byte {chunk.data_page_offset}.") from error
-        values = rows * self._schema.row_values
-        if not page.plain or page.values != values or chunk.num_values != values:
+    def _first_value(self, buffer: memoryview, chunk: ColumnChunk) -> int | None:
+        """Offset of the first number of a row group; None where it is not one plain page without nulls."""
+        if chunk.compressed:
             return None
-        first = page.end - values * self._dtype.itemsize
-        if first < page.start or page.end > len(buffer):
-            raise DamagedShardError(f"Shard {self._path}: a page of {rows} rows is shorter than its numbers.")
-        return first
+        page = data_page(buffer, chunk.offset)
+        payload = chunk.values * self._dtype.itemsize
+        if not page.plain or page.values != chunk.values or page.end - page.first != payload:
+            return None
+        if page.end > len(buffer):
+            raise DamagedShardError(f"Shard {self._path}: a page of {chunk.rows} rows is shorter than its numbers.")
+        return page.first
 
     def _map(self) -> NDArray[np.uint8]:
         return np.memmap(self._path, dtype=np.uint8, mode="r")
 
     def _decode_all(self) -> NDArray[Any]:
-        import pyarrow as pa
-
         decoded = np.empty((self.rows, self._schema.row_values), self._dtype)
         start = 0
-        try:
+        with _damage_to(f"Shard {self._path} cannot be decoded"):
             for group in range(self._file.num_row_groups):
                 for chunk in self._file.read_row_group(group, columns=["latent"]).column("latent").chunks:
-                    values = _leaf_values(chunk)
+                    values = _leaf_values(chunk, self._schema.latent_shape)
                     rows = len(chunk)
                     decoded[start : start + rows] = values.reshape(rows, self._schema.row_values)
                     start += rows
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise DamagedShardError(f"Shard {self._path} cannot be decoded: {_first_line(error)}") from error
         return decoded.reshape(self.rows, *self._schema.latent_shape)
 
 
@@ -175,14 +169,14 @@ def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[
 
 def read_index(path: Path, names: Sequence[str] | None = None) -> dict[str, list[Any]]:
     """Columns of the index; see ``ContainerRow.read_index``."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _damage_to(f"Index {path} cannot be read"):
         table = pq.read_table(path, columns=None if names is None else list(names))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DamagedShardError(f"Index {path} cannot be read: {_first_line(error)}") from error
-    return {name: table.column(name).to_pylist() for name in table.column_names}
+        missing = set(names or ()) - set(table.column_names)
+        if missing:
+            raise DamagedShardError(f"Index {path} lacks columns: {', '.join(sorted(missing))}.")
+        return {name: table.column(name).to_pylist() for name in table.column_names}
 
 
 def _arrow_schema(schema: ShardSchema) -> pa.Schema:
@@ -287,10 +281,41 @@ def _nested(latents: NDArray[Any]) -> pa.Array:
     return array
 
 
-def _leaf_values(array: Any) -> NDArray[Any]:
-    """The numbers of a nested list column, flat; the column is an extension array where `datasets` is imported."""
-    storage = getattr(array, "storage", array)
-    return np.asarray(storage.flatten().flatten().flatten().to_numpy(zero_copy_only=False))
+def _latent_kind(field: pa.Field) -> str:
+    """Type and shape of a latent column in words; an extension type only where `datasets` is imported."""
+    import pyarrow as pa
+
+    kind, described = field.type, (field.metadata or {}).get(b"ARROW:extension:metadata", b"[null]")
+    if isinstance(kind, pa.BaseExtensionType):
+        described, kind = kind.__arrow_ext_serialize__(), kind.storage_type
+    depth = 0
+    while pa.types.is_list(kind):
+        kind, depth = kind.value_type, depth + 1
+    return f"{depth} nested lists of {kind} and shape {json.loads(described)[0]}"
+
+
+def _leaf_values(array: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
+    """The numbers of a nested list column, flat; ValueError where a row has another shape or a number is missing."""
+    import pyarrow.compute as pc
+
+    level = getattr(array, "storage", array)  # an extension array where `datasets` is imported
+    for length in shape:
+        if level.null_count or (pc.list_value_length(level).to_numpy() != length).any():
+            message = f"a row has not the shape {shape}"
+            raise ValueError(message)
+        level = level.flatten()
+    return np.asarray(level.to_numpy(zero_copy_only=True))
+
+
+@contextmanager
+def _damage_to(sentence: str) -> Iterator[None]:
+    """Whatever bytes without sense make pyarrow raise becomes a DamagedShardError that says which file it is."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, pa.ArrowException) as error:
+        raise DamagedShardError(f"{sentence}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

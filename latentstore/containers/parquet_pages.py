@@ -1,8 +1,9 @@
-"""Where the values of a Parquet column chunk lie in the file, so that rows can be read by byte offset.
+"""Where the values of a Parquet column lie in the file, so that rows can be read by byte offset.
 
 A PLAIN, uncompressed page is: page header (Thrift compact protocol) | repetition levels | definition levels | values.
-Levels precede the values, so the values are the last ``values * width`` bytes of the page. Only the few header
-fields needed here are read. Format: parquet.thrift ``PageHeader``; Thrift "compact protocol" encoding.
+Only the few fields needed are read, and the footer is read here and not by pyarrow, whose accessors of column chunks
+end the whole process where a damaged footer holds what they do not expect (an unknown codec, a histogram too long).
+Format: parquet.thrift ``FileMetaData`` and ``PageHeader``; Thrift "compact protocol" encoding.
 """
 
 from __future__ import annotations
@@ -10,9 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-DATA_PAGE, DATA_PAGE_V2, PLAIN = 0, 3, 0
+MAGIC = b"PAR1"
+DATA_PAGE, DATA_PAGE_V2, PLAIN, UNCOMPRESSED = 0, 3, 0, 0
 # Thrift compact type numbers (a field's low nibble).
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+
+
+@dataclass(frozen=True)
+class ColumnChunk:
+    """One column of one row group."""
+
+    rows: int
+    """Of the row group."""
+    values: int
+    compressed: bool
+    offset: int
+    """Byte offset of the header of its first data page."""
 
 
 @dataclass(frozen=True)
@@ -23,20 +37,50 @@ class DataPage:
     plain: bool
     start: int
     """Byte offset of the first byte after the page header."""
+    first: int
+    """Byte offset of the first value, which follows the levels (of a page that is not compressed)."""
     end: int
     """Byte offset one past the page's last byte."""
+
+
+def column_chunks(buffer: memoryview, column: str) -> list[ColumnChunk]:
+    """The chunk of this top-level column (with one leaf) in each row group; ValueError where there is none."""
+    try:
+        footer = len(buffer) - 8 - int.from_bytes(buffer[-8:-4], "little")
+        if footer < 0 or buffer[-4:] != MAGIC:
+            raise IndexError
+        groups = _struct(buffer, footer)[0].get(4, [])
+        return [_chunk(group, column.encode()) for group in groups]
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        message = "no readable footer"
+        raise ValueError(message) from error
+
+
+def _chunk(group: dict[int, Any], column: bytes) -> ColumnChunk:
+    found = next((chunk[3] for chunk in group[1] if chunk[3][3][0] == column), None)
+    if found is None:
+        raise LookupError
+    return ColumnChunk(rows=group[3], values=found[5], compressed=found[4] != UNCOMPRESSED, offset=found[9])
 
 
 def data_page(buffer: memoryview, offset: int) -> DataPage:
     """The data page whose header starts at ``offset``; ValueError where there is none."""
     try:
-        header, start = _struct(buffer, offset)
+        header, start = _struct(buffer, max(offset, len(MAGIC)))
         body = header[{DATA_PAGE: 5, DATA_PAGE_V2: 8}[header[1]]]
-        encoding = body[2] if header[1] == DATA_PAGE else body[4]
-        return DataPage(values=body[1], plain=encoding == PLAIN, start=start, end=start + header[3])
-    except (IndexError, KeyError, TypeError) as error:
+        if header[1] == DATA_PAGE:
+            encoding, first = body[2], _after_block(buffer, _after_block(buffer, start))
+        else:
+            encoding, first = body[4], start + body[5] + body[6]
+        return DataPage(values=body[1], plain=encoding == PLAIN, start=start, first=first, end=start + header[3])
+    except (IndexError, KeyError, TypeError, RecursionError) as error:
         message = "no readable page header"
         raise ValueError(message) from error
+
+
+def _after_block(buffer: memoryview, at: int) -> int:
+    """Offset after a block of levels, which starts with its length in four bytes."""
+    return at + 4 + int.from_bytes(buffer[at : at + 4], "little")
 
 
 def _varint(buffer: memoryview, at: int) -> tuple[int, int]:
@@ -71,7 +115,7 @@ def _struct(buffer: memoryview, at: int) -> tuple[dict[int, Any], int]:
     return fields, at + 1
 
 
-def _value(buffer: memoryview, at: int, kind: int) -> tuple[Any, int]:
+def _value(buffer: memoryview, at: int, kind: int) -> tuple[Any, int]:  # noqa: PLR0911 (one exit a kind of value)
     if kind in (TRUE, FALSE):
         return kind == TRUE, at
     if kind == BYTE:
@@ -80,9 +124,23 @@ def _value(buffer: memoryview, at: int, kind: int) -> tuple[Any, int]:
         return None, at + 8
     if kind == BINARY:
         length, at = _varint(buffer, at)
-        return None, at + length
+        return bytes(buffer[at : at + length]), at + length
     if kind == STRUCT:
         return _struct(buffer, at)
-    if kind in (LIST, SET, MAP):
-        raise IndexError  # page headers hold none
+    if kind == LIST:
+        return _list(buffer, at)
+    if kind in (SET, MAP):
+        raise IndexError  # the format has none
     return _zigzag(buffer, at)
+
+
+def _list(buffer: memoryview, at: int) -> tuple[list[Any], int]:
+    kind, count = buffer[at] & 0x0F, buffer[at] >> 4
+    at += 1
+    if count == 15:
+        count, at = _varint(buffer, at)
+    items = []
+    for _ in range(count):
+        item, at = _value(buffer, at, BYTE if kind in (TRUE, FALSE) else kind)
+        items.append(item)
+    return items, at

@@ -142,8 +142,8 @@ def _model(row: VaeRow, folder: Path, options: LoadOptions) -> Any:
                 local_files_only=True,
             )
         except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise VaeError(f"{folder} cannot be loaded as AutoencoderKL for VAE {row.name!r}: {first_line}") from error
+            reason = " ".join(str(error).split())[:300]
+            raise VaeError(f"{folder} cannot be loaded as AutoencoderKL for VAE {row.name!r}: {reason}") from error
     wrong = {kind: report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report.get(kind)}
     if wrong:
         counts = ", ".join(f"{len(keys)} {kind.replace('_', ' ')} (first: {keys[0]})" for kind, keys in wrong.items())

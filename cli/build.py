@@ -1,0 +1,238 @@
+"""`latentstore build`: pictures in, a measured and sealed latent dataset out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    Assignment,
+    Device,
+    RowName,
+    RowNames,
+    Size,
+    device_name,
+    json_option,
+    source_location_option,
+    source_row,
+    vae_location_option,
+    vae_row,
+)
+from .output import Page, print_json
+from .progress import BuildDisplay
+from .show import counted_splits, quality_pairs, size_sentence, skipped_pairs
+
+if TYPE_CHECKING:
+    from latentstore import BuildPlan, Manifest
+
+
+@click.command("build", short_help="Turn images into a measured latent dataset.")
+@click.argument("source", metavar="SOURCE")
+@click.option("--vae", required=True, metavar="NAME", help="VAE that makes the latents; three forms, see above.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Repository folder; the dataset goes into DIR/CONFIG. It is created where it does not exist.",
+)
+@click.option("--config", default="", metavar="NAME", help="Name of the dataset.  [default: SOURCE-VAE]")
+@source_location_option
+@vae_location_option
+@click.option(
+    "--source-option",
+    "source_options",
+    multiple=True,
+    type=Assignment(),
+    help="Option of the source's reader, such as count=64 for synthetic scenes or label=label_2; may be repeated.",
+)
+@click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
+@click.option("--resize", type=Size(shorter_side=True), help="Scale so that the shorter side is N, or to HxW exactly.")
+@click.option("--crop", type=Size(), help="Centre crop, after resizing; smaller pictures are skipped and listed.")
+@click.option("--tile", type=Size(), help="Cut into tiles, after cropping.")
+@click.option(
+    "--storage",
+    type=RowName("latentstore.storage.table", "STORAGES"),
+    default="float16",
+    show_default=True,
+    metavar="NAME",
+    help="Number format of the latents; see `latentstore list storages`.",
+)
+@click.option(
+    "--container",
+    type=RowName("latentstore.containers.table", "CONTAINERS"),
+    default="parquet",
+    show_default=True,
+    metavar="NAME",
+    help="File format of the shards; see `latentstore list containers`.",
+)
+@click.option(
+    "--layout",
+    default="compact",
+    show_default=True,
+    metavar="NAME",
+    help="compact: compressed, to publish; fast: uncompressed, rows are read straight from the file.",
+)
+@click.option(
+    "--metrics",
+    type=RowNames("latentstore.metrics.table", "METRICS"),
+    metavar="NAMES",
+    help="Quality columns, such as psnr,ssim; `none` skips measuring.  [default: all of `latentstore list metrics`]",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["shuffled", "source"]),
+    default="shuffled",
+    show_default=True,
+    help="Order of the rows: a seeded permutation, or as the source has them.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Of the permutation."
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Pictures encoded at once; part of the plan, because rounding depends on it.",
+)
+@click.option(
+    "--rows-per-shard",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Rows in each file.  [default: as many as make 128 MiB before compression]",
+)
+@click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    help="Where the VAE computes; auto takes a CUDA device where there is one.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the VAE's arithmetic.",
+)
+@click.option("--strict", is_flag=True, help="Stop at the first unusable picture, instead of skipping and listing it.")
+@json_option
+def command(source: str, vae: str, out: str, *, as_json: bool, **wanted: Any) -> None:
+    """Turn the images of SOURCE into a latent dataset, and measure what was lost.
+
+    Stopped for whatever reason, the same command continues; finished shards are not made again, and the result is the
+    same to the byte. A folder that holds the result of another plan is left alone, and the difference is printed.
+
+    \b
+    SOURCE  a name            from `latentstore list sources`
+            a folder          of images; the folders in it are the classes
+            hub:user/repo     a dataset on the Hub; hub:user/repo@revision;
+                              hub:./folder for a downloaded copy of one
+    --vae   a name            from `latentstore list vaes`
+            a folder          with config.json and weights of an AutoencoderKL
+            hub:user/repo     or hub:user/repo:subfolder, an AutoencoderKL there
+
+    \b
+    DIR/README.md                      the card of everything in DIR
+    DIR/CONFIG/manifest.json           the contract; written last
+    DIR/CONFIG/train-00000-of-00004.parquet
+    DIR/CONFIG/index.parquet           labels, sizes and scores of every row
+    DIR/CONFIG/preview.png             originals, reconstructions, differences
+
+    \b
+    Examples:
+      latentstore build synthetic --vae demo --out out
+      latentstore build ./photos --vae demo --out out --resize 256 --crop 256
+      latentstore build resisc45 --vae flux1 --out out --device cuda --dtype bfloat16
+    """
+    from latentstore import build
+
+    plan = _plan(source, vae, **wanted)
+    with BuildDisplay() as display:
+        manifest = build(plan, out, progress=display)
+    if as_json:
+        print_json(_result(manifest, out, already_complete=not display.called))
+    else:
+        _summary(manifest, out, already_complete=not display.called)
+
+
+def _plan(
+    source: str,
+    vae: str,
+    *,
+    source_location: str | None,
+    source_options: tuple[tuple[str, Any], ...],
+    streaming: bool,
+    vae_location: str | None,
+    device: str,
+    metrics: tuple[Any, ...] | None,
+    resize: tuple[int, ...] | None,
+    crop: tuple[int, int] | None,
+    tile: tuple[int, int] | None,
+    **kept: Any,
+) -> BuildPlan:
+    from latentstore import BuildPlan, Preparation
+
+    options = {**dict(source_options), **({"streaming": True} if streaming else {})}
+    if metrics is not None:
+        kept["metrics"] = metrics
+    return BuildPlan(
+        source=source_row(source, location=source_location, options=options),
+        vae=vae_row(vae, location=vae_location),
+        preparation=Preparation(resize=resize, crop=crop, tile=tile),
+        device=device_name(device),
+        **kept,
+    )
+
+
+def _result(manifest: Manifest, out: str, *, already_complete: bool) -> dict[str, Any]:
+    from latentstore.json_records import plain
+
+    return {
+        "location": out,
+        "config": manifest.config,
+        "already_complete": already_complete,
+        "manifest": plain(manifest),
+    }
+
+
+def _summary(manifest: Manifest, out: str, *, already_complete: bool) -> None:
+    page = Page()
+    folder = Path(out) / manifest.config
+    if already_complete:
+        page.heading(f"Already complete, nothing to do: {folder} holds the result of this very plan.")
+    else:
+        page.heading(f"Built {manifest.config} in {folder}")
+    channels, height, width = manifest.latent_shape
+    found = [("source", manifest.source.ingest[0])] if manifest.source.ingest else []
+    found += [("", sentence) for sentence in (*manifest.source.ingest[1:], *manifest.source.notes)]
+    page.line()
+    page.pairs(
+        [
+            ("rows", counted_splits(manifest)),
+            *found,
+            *skipped_pairs(manifest, paths=1, reasons=3),
+            ("latent", f"{channels}x{height}x{width} {manifest.storage.dtype}, raw, of VAE {manifest.vae.name}"),
+            *quality_pairs(manifest),
+            ("size", size_sentence(manifest)),
+        ]
+    )
+    page.line()
+    page.line("Check it, then train on it:")
+    page.code(_next_commands(manifest, out))
+    page.print()
+
+
+def _next_commands(manifest: Manifest, out: str) -> list[str]:
+    split = next(iter(manifest.splits))
+    return [
+        f"latentstore verify {shlex.quote(out)} --config {shlex.quote(manifest.config)}",
+        "",
+        "from latentstore import load_latents",
+        f"batches = load_latents({out!r}, {manifest.config!r}, split={split!r}).loader(64, shuffle=True)",
+    ]

@@ -1,0 +1,283 @@
+"""`latentstore show`: the manifest as tables, and the sentences about a manifest that other commands use too."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import json_option, location_argument
+from .output import Page, note, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from latentstore import LatentStore, Manifest
+    from latentstore.manifest import ChannelNumbers
+    from latentstore.quality import MetricSummary
+
+NONE = "-"
+"""What stands where there is no number."""
+
+
+@click.command("show", short_help="Show contract, quality and sizes of a dataset.")
+@location_argument
+@json_option
+def command(location: str, config: str | None, *, as_json: bool) -> None:
+    """What a latent dataset is, how good it is, and what it takes: its manifest as tables.
+
+    LOCATION is the folder of a repository, or of one config in it. Nothing but the manifest is read; whether the files
+    agree with it is what `latentstore verify` checks.
+
+    \b
+    Examples:
+      latentstore show out
+      latentstore show out --config synthetic-demo
+      latentstore show out --json | jq .quality.psnr.mean
+    """
+    from latentstore.json_records import plain
+
+    names = configs_at(location, config)
+    manifests = [store.manifest for store in _stores(location, names)]
+    if as_json:
+        found = [plain(manifest) for manifest in manifests]
+        print_json(found[0] if len(found) == 1 else found)
+        return
+    page = Page()
+    for manifest in manifests:
+        _sections(page, manifest)
+    page.print()
+
+
+def configs_at(location: str, config: str | None) -> list[str | None]:
+    """The configs to look at: the named one, or all at the location; ``[None]`` where the library has to find it."""
+    from latentstore.journal import JOURNAL
+    from latentstore.manifest import FILE_NAME
+
+    root = Path(location).expanduser()
+    if config is not None or (root / FILE_NAME).is_file():
+        return [config]
+    sealed = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+    begun = {path.parent.name for path in root.glob(f"*/{JOURNAL}")}
+    for name in sorted(begun.difference(sealed)) if sealed else ():
+        note(f"Left out, because it is not complete: {name}. The command that began it also finishes it.")
+    return [*sealed] or [None]
+
+
+def _stores(location: str, names: list[str | None]) -> Iterator[LatentStore]:
+    from latentstore import open_store
+
+    return (open_store(location, name) for name in names)
+
+
+# Sentences about a manifest ------------------------------------------------------------------------------------------
+
+
+def counted_splits(manifest: Manifest) -> str:
+    """``1,680 train, 420 test``."""
+    return ", ".join(f"{split.rows:,} {name}" for name, split in manifest.splits.items())
+
+
+def score(value: float | None, unit: str) -> str:
+    """A score as people write it: two digits of decibels, four of anything between 0 and 1."""
+    if value is None:
+        return NONE
+    return f"{value:.2f} {unit}" if unit else f"{value:.4f}"
+
+
+def quality_pairs(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """One line a metric."""
+    for metric in manifest.quality.values():
+        if metric.n:
+            bad_end = (metric.p5, "5th") if metric.higher_is_better else (metric.p95, "95th")
+            numbers = [(metric.mean, "mean"), (metric.median, "median"), (bad_end[0], f"{bad_end[1]} percentile")]
+            text = ", ".join(f"{score(number, metric.unit)} {name}" for number, name in numbers)
+        else:
+            text = "no picture has a finite score"
+        apart = [
+            f"{count:,} {what}"
+            for count, what in ((metric.identical, "without any loss"), (metric.undefined, "too small to be measured"))
+            if count
+        ]
+        yield metric.title, f"{text}; counted apart: {', '.join(apart)}" if apart else text
+
+
+def size_sentence(manifest: Manifest) -> str:
+    """Stored bytes, with every ratio's baseline in words."""
+    from latentstore.card import ratio_in_words
+
+    size = manifest.size
+    text = (
+        f"{size.stored_bytes:,} bytes stored, {size.bits_per_pixel:.2f} bits per pixel; "
+        f"{ratio_in_words(size.raw_rgb_over_stored)} than raw RGB"
+    )
+    if size.source_over_stored is None:
+        return f"{text}; the source has no files to compare with"
+    return f"{text}, {ratio_in_words(size.source_over_stored)} than the source files"
+
+
+def skipped_pairs(manifest: Manifest, *, paths: int, reasons: int | None = None) -> list[tuple[str, str]]:
+    """How many pictures are left out, then each reason with its count and the first paths."""
+    skipped = manifest.build.skipped
+    if not skipped:
+        return [("skipped", "no picture")]
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for entry in skipped:
+        by_reason[entry.reason].append(entry.source_path)
+    groups = sorted(by_reason.items(), key=lambda group: -len(group[1]))
+    pairs = [("skipped", f"{len(skipped):,} picture{'' if len(skipped) == 1 else 's'}")]
+    for reason, where in groups[:reasons]:
+        more = f" and {len(where) - paths:,} more" if len(where) > paths else ""
+        pairs.append(("", f"{len(where):,}: {reason} ({', '.join(where[:paths])}{more})"))
+    if reasons is not None and len(groups) > reasons:
+        pairs.append(("", f"and {len(groups) - reasons:,} more reasons: latentstore show"))
+    return pairs
+
+
+# The sections of `show` ----------------------------------------------------------------------------------------------
+
+
+def _sections(page: Page, manifest: Manifest) -> None:
+    page.heading(manifest.config)
+    page.pairs([*_contract(manifest)])
+    page.heading("Quality, measured from the stored numbers")
+    _quality(page, manifest)
+    page.heading("Size")
+    _sizes(page, manifest)
+    page.heading("Latents, channel by channel")
+    _channels(page, manifest)
+    page.heading("Splits and shards")
+    rows = [
+        [name if number == 0 else "", shard.path, f"{shard.rows:,}", f"{shard.bytes:,}", shard.sha256[:12]]
+        for name, split in manifest.splits.items()
+        for number, shard in enumerate(split.shards)
+    ]
+    page.table(["split", "shard", "rows>", "bytes>", "sha256"], rows)
+    page.heading("How it was built")
+    page.pairs([*_build(manifest)])
+
+
+def _contract(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    from latentstore.normalisation import KINDS
+
+    channels, height, width = manifest.latent_shape
+    source, vae, storage, normal = manifest.source, manifest.vae, manifest.storage, manifest.normalisation
+    yield "format", manifest.format_version
+    yield "rows", counted_splits(manifest)
+    revision = f" at revision {source.revision}" if source.revision else ""
+    yield "source", f"{source.name}{f' from {source.location}' if source.location else ''}{revision}"
+    yield "", f"{_classes(manifest)}; licence: {source.licence or 'not stated'}"
+    for sentence in (*source.ingest, *source.notes):
+        yield "", sentence
+    weights = f"weights sha256 {vae.weights_sha256[:12]}…" if vae.weights_sha256 else "no weights"
+    where = "/".join(part for part in (vae.repo or "", vae.subfolder) if part)
+    yield "VAE", f"{vae.name} ({vae.class_name}{f' from {where}' if where else ''}), {weights}, licence: {vae.licence}"
+    yield "", f"{vae.channels} channels, stride {vae.stride}{f', revision {vae.revision}' if vae.revision else ''}"
+    yield "latent", f"{channels}x{height}x{width}, posterior {manifest.posterior}, stored raw (unscaled)"
+    yield "storage", f"{storage.name} in {storage.container}, layout {storage.layout}"
+    yield "model space", f"{normal.kind}: {KINDS[normal.kind].formula}{_numbers(manifest)}"
+    yield "prepared", _preparation(manifest)
+    if manifest.columns:
+        yield "columns", ", ".join(manifest.columns)
+
+
+def _classes(manifest: Manifest) -> str:
+    classes = manifest.source.classes
+    if classes is None:
+        return "no classes"
+    more = f", … ({len(classes) - 6} more)" if len(classes) > 6 else ""
+    return f"{len(classes)} classes: {', '.join(classes[:6])}{more}"
+
+
+def _numbers(manifest: Manifest) -> str:
+    """The numbers of the formula that are single ones."""
+    normal = manifest.normalisation
+    shown = [f"scale {normal.scale:g}"] if normal.kind != "identity" else []
+    shown += [f"shift {normal.shift:g}"] if normal.kind == "scale_shift" else []
+    return f", {', '.join(shown)}" if shown else ""
+
+
+def _preparation(manifest: Manifest) -> str:
+    preparation = manifest.preparation
+    steps = [
+        f"{name} {'x'.join(map(str, sides))}"
+        for name, sides in (("resize", preparation.resize), ("crop", preparation.crop), ("tile", preparation.tile))
+        if sides is not None
+    ]
+    return f"{', '.join(steps) or 'as they are'}; padded to the stride by {preparation.pad}"
+
+
+def _quality(page: Page, manifest: Manifest) -> None:
+    if not manifest.quality:
+        page.line("  not measured")
+        return
+    columns = ["metric", "n>", "mean>", "median>", "p5>", "p95>", "pooled>", "identical>", "undefined>"]
+    page.table(columns, [_quality_row(metric) for metric in manifest.quality.values()])
+    page.pairs([pair for metric in manifest.quality.values() for pair in _worst(metric)])
+
+
+def _quality_row(metric: MetricSummary) -> list[str]:
+    numbers = [metric.mean, metric.median, metric.p5, metric.p95, metric.pooled]
+    shown = [score(number, metric.unit).removesuffix(metric.unit).strip() for number in numbers]
+    title = f"{metric.title}, {metric.unit}" if metric.unit else metric.title
+    return [title, f"{metric.n:,}", *shown, f"{metric.identical:,}", f"{metric.undefined:,}"]
+
+
+def _worst(metric: MetricSummary) -> Iterator[tuple[str, str]]:
+    if not metric.n:
+        return
+    by_score = sorted(metric.per_class.items(), key=lambda pair: pair[1], reverse=not metric.higher_is_better)
+    if by_score:
+        listed = ", ".join(f"{name} {score(mean, metric.unit)}" for name, mean in by_score[:3])
+        yield f"worst {metric.title}", f"classes: {listed}"
+    yield ("" if by_score else f"worst {metric.title}"), f"pictures: {', '.join(metric.worst[:3])}"
+
+
+def _sizes(page: Page, manifest: Manifest) -> None:
+    from latentstore.card import ratio_in_words
+
+    size = manifest.size
+    stored_against_payload = size.payload_bytes / size.stored_bytes
+    source = NONE if size.source_bytes is None else f"{size.source_bytes:,}"
+    against_source = "no files" if size.source_over_stored is None else ratio_in_words(size.source_over_stored)
+    page.table(
+        ["what", "bytes>", "what is stored, against it"],
+        [
+            ["raw RGB, 3 bytes a pixel", f"{size.raw_rgb_bytes:,}", ratio_in_words(size.raw_rgb_over_stored)],
+            ["source files", source, against_source],
+            ["latents before compression", f"{size.payload_bytes:,}", ratio_in_words(stored_against_payload)],
+            ["stored: all shards", f"{size.stored_bytes:,}", f"{size.bits_per_pixel:.2f} bits per pixel"],
+        ],
+    )
+
+
+def _channels(page: Page, manifest: Manifest) -> None:
+    gain, _ = manifest.normalisation.affine(manifest.vae.channels)
+    page.table(
+        ["split", "channels>", "raw mean", "raw std", "raw values", "model std"],
+        [_channel_row(name, numbers, gain.tolist()) for name, numbers in manifest.statistics.items()],
+    )
+    page.line("  from the lowest channel to the highest; model std is raw std times the gain, and near 1 is good")
+
+
+def _channel_row(split: str, numbers: ChannelNumbers, gain: list[float]) -> list[str]:
+    model = [std * abs(factor) for std, factor in zip(numbers.std, gain, strict=True)]
+    values = f"{min(numbers.minimum):.2f} .. {max(numbers.maximum):.2f}"
+    return [split, str(len(gain)), _span(numbers.mean), _span(numbers.std), values, _span(model)]
+
+
+def _span(numbers: tuple[float, ...] | list[float]) -> str:
+    return f"{min(numbers):.2f} .. {max(numbers):.2f}"
+
+
+def _build(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    build, environment = manifest.build, manifest.environment
+    yield from skipped_pairs(manifest, paths=3)
+    if build.conversions:
+        yield "converted", ", ".join(f"{count:,} {what}" for what, count in build.conversions.items())
+    seed = f", seed {build.seed}" if build.order == "shuffled" else ""
+    yield "order", f"{build.order}{seed}; batches of {build.batch_size}, shards of up to {build.rows_per_shard:,} rows"
+    yield "computed", f"on {environment.device} in {environment.dtype}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in environment.versions.items())

@@ -1,0 +1,174 @@
+"""The import table of the house: who may import whom, and which package has which door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "latentstore"
+MODULES = sorted(path for path in LIBRARY.rglob("*.py") if path.name != "__init__.py")
+SEAMS = ("vaes", "sources", "containers", "metrics", "storage")
+
+# Downward only: a module may import those of lower floors and its own seam.
+FLOORS = [
+    {"errors", "version", "hashing"},
+    {"named_table", "json_records", "records", "statistics"},
+    {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers"},
+    {"pixels", "quality"},
+    {"manifest"},
+    {"sources", "vaes"},
+    {"plan", "row_filter"},
+    {"journal"},
+    {"shards", "card"},
+    {"preview"},
+    {"seal"},
+    {"store", "build"},
+    {"remeasure", "load"},
+    {"verify"},
+]
+
+# Each package has one door; a folder means every module in it.
+DOORS = {
+    "click": [],
+    "rich": [],
+    "datasets": ["sources/hub_images.py"],
+    "diffusers": ["vaes"],
+    "huggingface_hub": ["hub.py"],
+    "pyarrow": ["containers"],
+    "webdataset": ["containers"],
+    "torchmetrics": ["metrics"],
+    "ray": ["engines/ray.py"],
+}
+HEAVY = {"torch", "diffusers", "datasets", "torchmetrics", "webdataset", "pyarrow", "huggingface_hub", "PIL"}
+
+
+def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Dotted names that a module imports when it runs; imports for type checkers are left out."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            pending.extend(node.orelse)
+            continue
+        if top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def place(name: str) -> str:
+    """The floor's word for a dotted name inside the library: module or seam."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(LIBRARY).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_every_module_imports_downward_only(path: Path) -> None:
+    own = relative(path).split("/")[0].removesuffix(".py")
+    floor = next(number for number, names in enumerate(FLOORS) if own in names)
+    for name in imports_of(path):
+        target = place(name) if name.startswith("latentstore") else ""
+        if not target or target == own:
+            continue
+        target_floor = next(number for number, names in enumerate(FLOORS) if target in names)
+        assert target_floor < floor, f"{relative(path)} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("seam", SEAMS)
+def test_inside_a_seam_only_the_table_imports_implementations(seam: str) -> None:
+    folder = LIBRARY / seam
+    shared = {"interface", "table", "__init__"} | SHARED_INSIDE.get(seam, set())
+    implementations = {path.stem for path in folder.glob("*.py")} - shared
+    for path in folder.glob("*.py"):
+        if path.stem == "table":
+            continue
+        for name in imports_of(path):
+            parts = name.split(".")
+            if parts[:2] == ["latentstore", seam] and len(parts) > 2:
+                assert parts[2] not in implementations - {path.stem}, f"{relative(path)} imports {name}"
+
+
+# What the implementations of a seam share, beside its interface.
+SHARED_INSIDE = {
+    "containers": {"arrow_features", "parquet_pages"},
+    "sources": {"naming"},
+}
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_a_third_party_package_is_imported_behind_its_one_door(package: str) -> None:
+    doors = DOORS[package]
+    for path in MODULES:
+        names = {name.split(".")[0] for name in imports_of(path)}
+        if package in names:
+            assert any(relative(path) == door or relative(path).startswith(f"{door}/") for door in doors), relative(
+                path
+            )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_heavy_packages_are_imported_inside_the_function_that_needs_them(path: Path) -> None:
+    names = {name.split(".")[0] for name in imports_of(path, top_level_only=True)}
+    assert not names & HEAVY
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_the_library_never_prints_and_never_reads_the_environment(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert "print" not in calls
+    assert "os.environ" not in text
+    assert "getenv" not in text
+
+
+def test_no_file_or_class_has_a_name_that_says_nothing() -> None:
+    vague_files = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
+    vague_ends = ("Manager", "Handler", "Helper", "Processor", "Engine", "Wrapper", "Factory")
+    for path in [*MODULES, *(ROOT / "cli").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        assert path.stem not in vague_files, path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                assert not node.name.endswith(vague_ends), f"{path}: {node.name}"
+
+
+def test_importing_the_library_loads_none_of_the_heavy_packages() -> None:
+    code = (
+        "import sys, latentstore; "
+        "print(sorted(set(sys.modules) & {'torch', 'diffusers', 'datasets', 'torchmetrics', 'webdataset', 'pyarrow'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_every_module_can_be_imported_first(path: Path) -> None:
+    # Only a cycle or a name used before it exists can break this; one interpreter for all would hide it.
+    name = "latentstore." + relative(path).removesuffix(".py").replace("/", ".")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import {name}"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_public_names_are_all_listed_and_nothing_leaks() -> None:
+    import latentstore
+
+    submodules = {path.stem for path in LIBRARY.glob("*.py")} | set(SEAMS)
+    public = {name for name in vars(latentstore) if not name.startswith("_")} - submodules - {"annotations"}
+    # `build` and `verify` are functions that stand where their modules did.
+    assert public | {"build", "verify", "__version__"} == set(latentstore.__all__)
+    assert all(callable(getattr(latentstore, name)) for name in ("build", "verify", "load_latents", "open_store"))

@@ -1,0 +1,249 @@
+"""What a trainer gets: right numbers, in the right space, in a stated order, or a clear refusal."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from forged import edit_manifest
+from scenes import build_scenes, scenes
+from torch.utils.data import DataLoader
+
+from latentstore import VAES, LatentDataset, load_latents, open_store
+from latentstore.errors import (
+    DamagedShardError,
+    NotSealedError,
+    RequestError,
+    StoreError,
+    UnknownNameError,
+    UnsupportedVersionError,
+    WrongVaeError,
+)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one config of the embedded VAE, whose normalisation is not the identity."""
+    out = tmp_path_factory.mktemp("demo")
+    build_scenes(out, source=scenes(8, 32), vae=VAES["demo"])
+    return out
+
+
+def test_three_lines_give_a_batch_in_model_space(demo: Path) -> None:
+    ds = load_latents(demo, "synthetic-demo", split="train")
+    batch = next(iter(ds.loader(batch_size=8, shuffle=True, seed=0)))
+    assert batch["latent"].shape == (8, 16, 4, 4)
+    assert batch["latent"].dtype == torch.float32
+    assert batch["label"].dtype == torch.int64
+    assert ds.decode(batch["latent"]).shape == (8, 3, 32, 32)
+
+
+def test_model_space_is_the_manifests_normalisation_of_the_raw_latents(demo: Path) -> None:
+    raw, model = load_latents(demo, space="raw"), load_latents(demo)
+    a, b = raw.batch(range(8))["latent"], model.batch(range(8))["latent"]
+    numbers = open_store(demo).manifest.normalisation
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (numbers.mean, numbers.std))
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(b, (a - mean) * numbers.scale / std)
+
+
+@pytest.mark.parametrize("space", ["raw", "model"])
+def test_decoding_knows_its_space(demo: Path, space: str) -> None:
+    dataset = load_latents(demo, space=space, columns=["id"])
+    batch = dataset.batch(range(8))
+    opened = {tile.id: tile for tile in scenes(8, 32).open().splits["train"].read(range(8))}
+    truth = np.stack([opened[name].pixels for name in batch["id"]])  # type: ignore[union-attr]
+    seen = dataset.decode(batch["latent"]).permute(0, 2, 3, 1).numpy() * 255
+    recorded = [score for score in open_store(demo).index(["mae"])["mae"]]
+    np.testing.assert_allclose(np.abs(np.rint(seen) - truth).mean(axis=(1, 2, 3)) / 255, recorded, atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_latents_come_in_the_dtype_asked_for(drawn: Path, dtype: str) -> None:
+    assert load_latents(drawn, dtype=dtype)[0]["latent"].dtype == getattr(torch, dtype)
+
+
+def test_both_layouts_and_every_way_of_reading_agree(drawn: Path, drawn_fast: Path) -> None:
+    compact, fast = load_latents(drawn), load_latents(drawn_fast)
+    order = [29, 0, 12, 11, 12, 5]
+    expected = torch.stack([compact[row]["latent"] for row in order])
+    for dataset in (compact, fast):
+        assert torch.equal(dataset.batch(order)["latent"], expected)
+        assert torch.equal(torch.stack([sample["latent"] for sample in dataset.__getitems__(order)]), expected)
+    assert torch.equal(compact[-1]["latent"], compact[29]["latent"])
+    with pytest.raises(IndexError):
+        compact[30]
+
+
+def test_a_sample_carries_the_columns_asked_for(drawn: Path) -> None:
+    dataset = load_latents(drawn, columns=["label", "id", "psnr", "height"])
+    index = open_store(drawn).index()
+    for row, sample in enumerate(dataset):
+        assert sample["id"] == index["id"][row]
+        assert int(sample["label"]) == index["label"][row]
+        assert float(sample["psnr"]) == pytest.approx(index["psnr"][row])
+        assert int(sample["height"]) == 40
+
+
+def test_text_filters_select_rows_by_their_scalar_columns(drawn: Path) -> None:
+    index = open_store(drawn).index()
+    dataset = load_latents(drawn, filter="psnr > 22 and label in ('forest', 'lake')", columns=["id", "psnr", "label"])
+    names = open_store(drawn).manifest.source.classes or ()
+    expected = [
+        name
+        for name, psnr, label in zip(index["id"], index["psnr"], index["label"], strict=True)
+        if psnr > 22 and names[label] in ("forest", "lake")
+    ]
+    assert 0 < len(expected) < 30
+    assert [sample["id"] for sample in dataset] == expected
+
+
+def test_a_function_may_filter_too(drawn: Path) -> None:
+    dataset = load_latents(drawn, filter=lambda columns: [row % 3 == 0 for row in range(len(columns["id"]))])
+    assert len(dataset) == 10
+
+
+def test_an_epoch_is_a_pure_function_of_seed_and_epoch_and_holds_every_row_once(drawn: Path) -> None:
+    dataset = load_latents(drawn, columns=["id"])
+
+    def epoch(**options: Any) -> list[str]:
+        return [name for batch in dataset.loader(7, **options) for name in batch["id"]]
+
+    everything = sorted(open_store(drawn).index(["id"])["id"])
+    assert epoch() == open_store(drawn).index(["id"])["id"]
+    shuffled = epoch(shuffle=True, seed=3)
+    assert shuffled == epoch(shuffle=True, seed=3)
+    assert shuffled != epoch(shuffle=True, seed=4)
+    assert sorted(shuffled) == everything
+    loader = dataset.loader(7, shuffle=True, seed=3)
+    first, second = ([name for batch in loader for name in batch["id"]] for _ in range(2))
+    assert first == shuffled
+    assert second != first
+    assert sorted(second) == everything
+
+
+def test_ranks_share_an_epoch_without_repeating_or_losing_a_row(drawn: Path) -> None:
+    dataset = load_latents(drawn, columns=["id"])
+    loaders = [dataset.loader(4, shuffle=True, seed=1, rank=rank, world_size=4) for rank in range(4)]
+    names = [name for loader in loaders for batch in loader for name in batch["id"]]
+    assert sorted(names) == sorted(open_store(drawn).index(["id"])["id"])
+
+
+def test_the_length_of_a_loader_is_its_number_of_batches(drawn: Path) -> None:
+    dataset = load_latents(drawn)
+    for options, batches in (({}, 5), ({"drop_last": True}, 4), ({"rank": 1, "world_size": 4}, 2)):
+        loader = dataset.loader(7, **options)  # type: ignore[arg-type]
+        assert len(loader) == len(list(loader)) == batches
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torch_dataloader_takes_it_as_it_is(drawn: Path, workers: int) -> None:
+    dataset = load_latents(drawn)
+    context = "spawn" if workers else None
+    loader = DataLoader(dataset, batch_size=8, shuffle=False, num_workers=workers, multiprocessing_context=context)  # type: ignore[arg-type]
+    latents = torch.cat([batch["latent"] for batch in loader])
+    assert torch.equal(latents, dataset.batch(range(30))["latent"])
+
+
+def test_a_dataset_survives_pickling(drawn_fast: Path) -> None:
+    dataset = load_latents(drawn_fast, filter="psnr > 20")
+    copy: LatentDataset = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own bytes)
+    assert len(copy) == len(dataset)
+    assert torch.equal(copy[3]["latent"], dataset[3]["latent"])
+
+
+def test_a_config_is_named_where_there_are_several(tmp_path: Path) -> None:
+    build_scenes(tmp_path, source=scenes(4, 16), config="one")
+    build_scenes(tmp_path, source=scenes(4, 16), config="two")
+    assert load_latents(tmp_path, "two").manifest.config == "two"
+    assert load_latents(tmp_path / "one").manifest.config == "one"
+    with pytest.raises(RequestError, match="several configs, name one of them: one, two"):
+        load_latents(tmp_path)
+    with pytest.raises(UnknownNameError, match="no config named 'tow'. Did you mean 'two'"):
+        load_latents(tmp_path, "tow")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "trian"}, "There is no split named 'trian'. Did you mean 'train'"),
+        ({"columns": ["psnrr"]}, "no column named 'psnrr'. Did you mean 'psnr'"),
+        ({"space": "latent"}, "There is no space 'latent'; choose from model, raw"),
+        ({"dtype": "int8"}, "Expected a floating point dtype"),
+        ({"filter": "pnsr > 3"}, "no column named 'pnsr'. Did you mean 'psnr'"),
+        ({"filter": "label == 'forrest'"}, "no class named 'forrest'. Did you mean 'forest'"),
+        ({"filter": "psnr > 'high'"}, "compares values of different types"),
+        ({"filter": "psnr >"}, "cannot be read"),
+        ({"filter": "__import__('os').system('true')"}, "no column named '__import__'"),
+        ({"filter": "psnr.__class__ == 3"}, "not allowed"),
+        ({"filter": "psnr + 1 > 3"}, "not allowed"),
+        ({"filter": "psnr > 1000"}, "No row of split 'train' satisfies the filter"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(drawn: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message.replace("(", r"\(").replace("+", r"\+")):
+        load_latents(drawn, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size of 1 or more, found 0"),
+        ({"rank": 2, "world_size": 2}, "Expected a rank from 0 to world_size - 1 = 1, found 2"),
+        ({"rank": 0, "world_size": 31}, "31 ranks cannot share 30 rows"),
+    ],
+)
+def test_a_loader_that_cannot_be_is_refused(drawn: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        load_latents(drawn).loader(**options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, drawn: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(drawn / "synthetic-pool8", tmp_path / "synthetic-pool8"))
+
+
+def test_a_missing_shard_is_refused_before_training_starts(folder: Path) -> None:
+    (folder / "train-00001-of-00003.parquet").unlink()
+    with pytest.raises(DamagedShardError, match=r"train-00001-of-00003.parquet is missing"):
+        load_latents(folder)
+
+
+def test_a_cut_shard_is_refused_before_training_starts(folder: Path) -> None:
+    shard = folder / "train-00001-of-00003.parquet"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(DamagedShardError, match="it was cut or replaced"):
+        load_latents(folder)
+
+
+def test_an_edited_manifest_and_a_newer_format_are_refused(folder: Path) -> None:
+    edit_manifest(folder, "format_version", "2.0")
+    with pytest.raises(UnsupportedVersionError, match="pip install --upgrade latentstore"):
+        load_latents(folder)
+
+
+def test_an_unsealed_folder_and_a_missing_one_are_refused(tmp_path: Path, folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    with pytest.raises(NotSealedError):
+        load_latents(folder)
+    with pytest.raises(StoreError, match="hf download user/repo --repo-type dataset"):
+        load_latents("user/repo")
+
+
+def test_latents_of_another_vae_are_not_decoded(tmp_path: Path, demo: Path) -> None:
+    folder = Path(shutil.copytree(demo, tmp_path / "copy"))
+    edit_manifest(folder / "synthetic-demo", "vae.weights_sha256", "f" * 64)
+    dataset = load_latents(folder)
+    with pytest.raises(WrongVaeError, match="another VAE would give wrong pictures"):
+        dataset.decode(dataset[0]["latent"][None])
+
+
+def test_latents_of_another_shape_are_not_decoded(demo: Path) -> None:
+    with pytest.raises(RequestError, match=r"Expected latents of shape \(N, 16, 4, 4\), found \(4, 4, 4\)"):
+        load_latents(demo).decode(torch.zeros(2, 4, 4, 4))
