@@ -48,6 +48,8 @@ def exit_messages(when_stopped: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         note(f"Stopped: {when_stopped()}")
         raise click.exceptions.Exit(STOPPED) from None
+    except (click.ClickException, click.exceptions.Exit, click.Abort):  # click's own, not looked into: help stays light
+        raise
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of a pipe has left: click ends quietly
             raise

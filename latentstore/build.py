@@ -134,6 +134,8 @@ def _finished(bench: _Bench, work: BuildFolder, shard: PlannedShard, report: _Re
 def _read(bench: _Bench, shard: PlannedShard) -> Iterator[Tile | SkippedTile]:
     """READ: one prepared picture (or the reason why not) for each planned row of the shard."""
     planned = bench.rows.splits[shard.split][shard.start : shard.stop]
+    if len(planned) == 0:
+        return
     starts = np.flatnonzero(np.diff(planned[:, 0], prepend=-1))
     images = bench.source.splits[shard.split].read(planned[starts, 0].tolist())
     for image, pieces in zip(images, np.split(planned[:, 1], starts[1:]), strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentstore.containers.table import CONTAINERS
-from latentstore.errors import DamagedShardError, NotSealedError, RequestError, StoreError, WrongVaeError
+from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, RequestError, StoreError, WrongVaeError
 from latentstore.journal import JOURNAL
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
@@ -107,6 +107,10 @@ def _opened(folder: Path, manifest: Manifest) -> LatentStore:
             "which this version does not know: pip install --upgrade latentstore"
         )
         raise StoreError(message)
+    dtype = STORAGES[manifest.storage.name].open().dtype.name
+    if manifest.storage.dtype != dtype:
+        message = f"expected {dtype} for storage {manifest.storage.name}, found {manifest.storage.dtype!r}"
+        raise ManifestError(message, field="storage.dtype")
     return LatentStore(folder, manifest)
 
 

@@ -227,7 +227,7 @@ def _index(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _same(left: Any, right: Any) -> bool:
-    return bool(left == right) or (left != left and right != right)  # noqa: PLR0124 (NaN)
+    return bool(left == right) or repr(left) == repr(right)  # NaN equals NaN, nested ones too
 
 
 def _ids(inspection: Inspection) -> Iterator[Finding]:

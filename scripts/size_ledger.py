@@ -3,8 +3,8 @@
 python scripts/size_ledger.py                      64 drawn scenes of 256x256
 python scripts/size_ledger.py --folder PICTURES    a folder of lossless pictures
 
-Prints a Markdown table. JPEG and WebP at the qualities named; latents float16, layout compact, with every VAE that needs
-no download. PSNR is the mean over pictures, from the bytes as stored.
+Prints a Markdown table. JPEG and WebP at the qualities named; latents float16, layout compact, with every VAE that
+needs no download. PSNR is the mean over pictures, from the bytes as stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentstore import METRICS, SOURCES, VAES, BuildPlan, SourceRow, build, folder_source
-from latentstore.records import SkippedTile
+from latentstore.records import SkippedTile, Tile
+from latentstore.sources.interface import SplitReader
 
 FILES = [("PNG", {}), ("JPEG", {"quality": 75}), ("JPEG", {"quality": 90}), ("WebP", {"quality": 75})]
 LATENTS = ["demo", "pool8"]
@@ -60,9 +61,9 @@ def drawn(count: int) -> SourceRow:
     return SOURCES["synthetic"].at("", count=count)
 
 
-def read(split: object) -> Iterator[object]:
+def read(split: SplitReader) -> Iterator[Tile]:
     """Every usable picture of a split."""
-    return (tile for tile in split.read(range(len(split))) if not isinstance(tile, SkippedTile))  # type: ignore[attr-defined, arg-type]
+    return (tile for tile in split.read(range(len(split))) if not isinstance(tile, SkippedTile))
 
 
 def as_files(name: str, options: dict[str, int], pictures: list[NDArray[np.uint8]]) -> Line:

@@ -510,6 +510,8 @@ def export(run: Run, pixels: Pixels, recipe: Recipe, out: Path, device: torch.de
     mean, std = channel_statistics(encode(vae, training_mixture(pixels, recipe), device))
     vae.register_to_config(latents_mean=mean, latents_std=std)
     vae.half().save_pretrained(out)
+    for file in out.iterdir():
+        file.chmod(0o644)  # safetensors writes for its owner alone, and a wheel keeps that
 
 
 def training_mixture(pixels: Pixels, recipe: Recipe) -> Tensor:

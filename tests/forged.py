@@ -41,7 +41,7 @@ def records_of(folder: Path, shard: ShardInfo) -> Records:
 
 
 def forge(folder: Path, change: Callable[[Records], Records], *, statistics: bool = True, quality: bool = True) -> None:
-    """Rewrite the first shard with changed rows, and mend hashes, sizes, index, and (unless told not to) the numbers."""
+    """Rewrite the first shard with changed rows; mend hashes, sizes, index and (unless told not to) the numbers."""
     store = open_store(folder)
     manifest = store.manifest
     split, info = next(iter(manifest.splits.items()))

@@ -228,7 +228,8 @@ def test_float32_storage_keeps_exactly_what_the_encoder_gave(tmp_path: Path) -> 
 
 def test_rows_are_written_in_a_seeded_permutation_or_in_the_order_of_the_source(tmp_path: Path) -> None:
     orders = {}
-    for name, changes in {"a": {}, "b": {"seed": 1}, "source": {"order": "source"}}.items():
+    variants: dict[str, dict[str, Any]] = {"a": {}, "b": {"seed": 1}, "source": {"order": "source"}}
+    for name, changes in variants.items():
         build_scenes(tmp_path / name, metrics=(), **changes)
         orders[name] = open_store(tmp_path / name).index(["id"])["id"]
     given = [tile.id for tile in scenes().open().splits["train"].read(range(30))]
@@ -411,3 +412,32 @@ def test_a_file_in_the_way_of_the_output_is_one_clear_sentence(tmp_path: Path) -
 
 def test_every_metric_of_the_table_is_measured_by_default(drawn: Path) -> None:
     assert Manifest.read(drawn / "synthetic-pool8").metrics == tuple(METRICS)
+
+
+def test_a_split_without_pictures_is_an_empty_split(tmp_path: Path) -> None:
+    from dataclasses import replace as changed
+
+    from latentstore import load_latents
+    from latentstore.sources.interface import OpenSource
+    from latentstore.sources.interface import SourceRow as Row
+
+    def reader(_: Row) -> OpenSource:
+        opened = changed(scenes(), options={"count": 3, "size": 16}).open()
+
+        class Nothing:
+            random_access = True
+
+            def __len__(self) -> int:
+                return 0
+
+            def sizes(self) -> Any:
+                return iter(())
+
+            def read(self, rows: Any) -> Any:  # noqa: ARG002
+                return iter(())
+
+        return replace(opened, splits={**opened.splits, "test": Nothing()})
+
+    manifest = build(plan(source=Row(name="mine", reader=reader)), tmp_path)
+    assert {name: split.rows for name, split in manifest.splits.items()} == {"train": 3, "test": 0}
+    assert len(load_latents(tmp_path, split="test")) == 0

@@ -59,7 +59,7 @@ def test_decoding_knows_its_space(demo: Path, space: str) -> None:
     opened = {tile.id: tile for tile in scenes(8, 32).open().splits["train"].read(range(8))}
     truth = np.stack([opened[name].pixels for name in batch["id"]])  # type: ignore[union-attr]
     seen = dataset.decode(batch["latent"]).permute(0, 2, 3, 1).numpy() * 255
-    recorded = [score for score in open_store(demo).index(["mae"])["mae"]]
+    recorded = open_store(demo).index(["mae"])["mae"]
     np.testing.assert_allclose(np.abs(np.rint(seen) - truth).mean(axis=(1, 2, 3)) / 255, recorded, atol=2e-3)
 
 
@@ -228,7 +228,7 @@ def test_an_edited_manifest_and_a_newer_format_are_refused(folder: Path) -> None
         load_latents(folder)
 
 
-def test_an_unsealed_folder_and_a_missing_one_are_refused(tmp_path: Path, folder: Path) -> None:
+def test_an_unsealed_folder_and_a_missing_one_are_refused(folder: Path) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(NotSealedError):
         load_latents(folder)
@@ -247,3 +247,16 @@ def test_latents_of_another_vae_are_not_decoded(tmp_path: Path, demo: Path) -> N
 def test_latents_of_another_shape_are_not_decoded(demo: Path) -> None:
     with pytest.raises(RequestError, match=r"Expected latents of shape \(N, 16, 4, 4\), found \(4, 4, 4\)"):
         load_latents(demo).decode(torch.zeros(2, 4, 4, 4))
+
+
+def test_a_manifest_whose_number_format_is_not_that_of_its_storage_is_refused(folder: Path) -> None:
+    edit_manifest(folder, "storage.dtype", "float32")
+    with pytest.raises(StoreError, match=r"storage.dtype': expected float16 for storage float16, found 'float32'"):
+        load_latents(folder)
+
+
+def test_decoded_pictures_may_be_used_in_a_loss(demo: Path) -> None:
+    dataset = load_latents(demo)
+    weight = torch.ones(1, requires_grad=True)
+    (dataset.decode(dataset.batch([0])["latent"]) * weight).mean().backward()
+    assert weight.grad is not None

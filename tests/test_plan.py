@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def test_shards_cut_the_rows_into_equal_parts_without_gaps(count: int, per_shard
     assert sorted(rows) == [(image, 0) for image in range(count)]
     assert shards[0][0] == 0
     assert shards[-1][1] == count
-    assert all(left[1] == right[0] for left, right in zip(shards, shards[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in pairwise(shards))
     assert all(stop - start == per_shard for start, stop in shards[:-1])
 
 

@@ -43,7 +43,7 @@ class KlVae:
         """See ``Vae.encode``; ``std`` is the posterior's."""
         import torch
 
-        with torch.inference_mode():
+        with torch.no_grad():
             centred = pixels.to(self.options.device, self.model.dtype) * 2 - 1
             posterior = self.model.encode(centred).latent_dist
             return LatentBatch(mean=posterior.mean.float(), std=posterior.std.float())
@@ -52,7 +52,7 @@ class KlVae:
         """See ``Vae.decode``."""
         import torch
 
-        with torch.inference_mode():
+        with torch.no_grad():
             decoded = self.model.decode(latents.to(self.options.device, self.model.dtype)).sample
             pixels: torch.Tensor = (decoded.float() / 2 + 0.5).clamp(0, 1)
             return pixels

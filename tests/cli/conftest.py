@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +35,39 @@ class Run(Protocol):
     """Runs the command line in this process."""
 
     def __call__(self, *arguments: object) -> Result: ...
+
+
+class RunInstalled(Protocol):
+    """Runs the installed command with both streams piped."""
+
+    def __call__(
+        self, *arguments: object, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+class RunOnTerminal(Protocol):
+    """Runs the installed command on a pseudo terminal of so many columns."""
+
+    def __call__(self, *arguments: object, columns: int = 80, env: Mapping[str, str] | None = None) -> Shown: ...
+
+
+class DrawPictures(Protocol):
+    """Draws two class folders of smooth noise, ``count`` PNG files each, and gives the folder."""
+
+    def __call__(self, folder: Path, count: int = 3, size: tuple[int, int] = (16, 24), seed: int = 0) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command wrote on a terminal, both streams together."""
+
+    exit_code: int
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines without escape codes, each as it looks at its end."""
+        return [ESCAPE.sub("", line).rstrip("\r").rpartition("\r")[2] for line in self.text.split("\n")]
 
 
 def draw_pictures(folder: Path, count: int = 3, size: tuple[int, int] = (16, 24), seed: int = 0) -> Path:
@@ -102,8 +136,8 @@ def run_installed(*arguments: object, env: Mapping[str, str] | None = None) -> s
     )
 
 
-def run_on_terminal(*arguments: object, columns: int = 80, env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Exit code and everything the installed command writes on a pseudo terminal of so many columns."""
+def run_on_terminal(*arguments: object, columns: int = 80, env: Mapping[str, str] | None = None) -> Shown:
+    """What the installed command writes on a pseudo terminal of so many columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -128,23 +162,28 @@ def run_on_terminal(*arguments: object, columns: int = 80, env: Mapping[str, str
             if not chunk:
                 break
             written += chunk
-        return process.wait(timeout=max(1.0, deadline - time.monotonic())), written.decode("utf-8", "replace")
+        return Shown(process.wait(timeout=10), written.decode("utf-8", "replace"))
     finally:
         process.kill()
         process.wait()
         os.close(ours)
 
 
-def visible(text: str) -> list[str]:
-    """The lines without escape codes, as a terminal shows them at the end of each line."""
-    return [ESCAPE.sub("", line).rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-
-
 @pytest.fixture(name="run_installed")
-def _run_installed() -> object:
+def _run_installed() -> RunInstalled:
     return run_installed
 
 
 @pytest.fixture(name="run_on_terminal")
-def _run_on_terminal() -> object:
+def _run_on_terminal() -> RunOnTerminal:
     return run_on_terminal
+
+
+@pytest.fixture(name="draw_pictures")
+def _draw_pictures() -> DrawPictures:
+    return draw_pictures
+
+
+@pytest.fixture(name="installed")
+def _installed() -> str:
+    return installed()

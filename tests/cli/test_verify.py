@@ -1,0 +1,145 @@
+"""`latentstore verify`: the table of checks, what it found, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+from latentstore_cli.verify import _rows
+
+from latentstore.verify import CHECKS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.cli.conftest import Run, RunInstalled, RunOnTerminal
+
+
+def test_a_sound_dataset_passes_every_check(run: Run, built: Path) -> None:
+    result = run("verify", built)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"tiny-pool8: {len(CHECKS)} passed"
+    assert lines[1].split() == ["check", "result", "seconds", "note"]
+    assert [line.split()[:2] for line in lines[2:]] == [[name, "passed"] for name in CHECKS]
+    assert result.stderr == ""
+
+
+def test_a_changed_shard_is_named_and_fails(copy: Path, run_installed: RunInstalled) -> None:
+    shard = sorted((copy / "tiny-pool8").glob("train-*.parquet"))[1]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    result = run_installed("verify", copy)
+    assert result.returncode == 1
+    assert "FAILED shard-bytes\n" in result.stdout
+    assert f"  {shard.name}  its sha256 is not the one in the manifest: the bytes were changed\n" in result.stdout
+    assert "1 FAILED" in result.stdout.splitlines()[0] or "2 FAILED" in result.stdout.splitlines()[0]
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_a_missing_shard_leaves_what_depends_on_it_not_run(run: Run, copy: Path) -> None:
+    min((copy / "tiny-pool8").glob("train-*.parquet")).unlink()
+    result = run("verify", copy)
+    assert result.exit_code == 1
+    assert "listed in the manifest, but missing" in result.stdout
+    assert "needs shards-listed" in result.stdout
+
+
+def test_a_damaged_manifest_is_a_failed_check(run: Run, copy: Path) -> None:
+    (copy / "tiny-pool8" / "manifest.json").write_text("{}", encoding="utf-8")
+    result = run("verify", copy)
+    assert result.exit_code == 1
+    assert "FAILED manifest\n" in result.stdout
+    assert "manifest field 'format_version': " in result.stdout
+
+
+def test_json_is_the_report(built: Path, run_installed: RunInstalled) -> None:
+    result = run_installed("verify", built / "tiny-pool8", "--sample", "2", "--json")
+    assert result.returncode == 0
+    report = json.loads(result.stdout, parse_constant=_refuse)
+    assert report["ok"] is True
+    assert report["config"] == "tiny-pool8"
+    assert [check["check"] for check in report["results"]] == list(CHECKS)
+    assert report["results"][-1]["note"] == "2 rows decoded and measured again"
+    assert all(isinstance(check["seconds"], float) for check in report["results"])
+
+
+def _refuse(name: str) -> None:
+    raise AssertionError(name)
+
+
+def test_all_configs_are_verified_unless_one_is_named(run: Run, copy: Path) -> None:
+    second = shutil.copytree(copy / "tiny-pool8", copy / "second")
+    manifest = json.loads((second / "manifest.json").read_text(encoding="utf-8"))
+    (second / "manifest.json").write_text(json.dumps({**manifest, "config": "second"}), encoding="utf-8")
+    result = run("verify", copy, "--sample", "1", "--json")
+    assert result.exit_code == 0
+    assert [report["config"] for report in json.loads(result.stdout)] == ["second", "tiny-pool8"]
+    assert json.loads(run("verify", copy, "--config", "second", "--sample", "1", "--json").stdout)["config"] == "second"
+    next(iter(second.glob("train-*.parquet"))).unlink()
+    assert run("verify", copy, "--sample", "1").exit_code == 1
+
+
+def test_a_source_that_has_moved_is_given_by_hand(run: Run, built: Path, copy: Path, tmp_path: Path) -> None:
+    manifest = copy / "tiny-pool8" / "manifest.json"
+    data = json.loads(manifest.read_text(encoding="utf-8"))
+    data["source"]["location"] = str(tmp_path / "gone")
+    manifest.write_text(json.dumps(data), encoding="utf-8")
+    without = run("verify", copy)
+    assert without.exit_code == 0
+    assert "not run" in without.stdout
+    assert "the source pictures are not at hand" in without.stdout
+    given = run("verify", copy, "--source-location", built.parent / "tiny")
+    assert given.exit_code == 0
+    assert given.stdout.startswith(f"tiny-pool8: {len(CHECKS)} passed\n")
+
+
+def test_the_vae_can_be_read_from_a_folder(built: Path, tmp_path: Path) -> None:
+    source, vae = _rows(str(built), "tiny-pool8", None, str(tmp_path))
+    assert source is None
+    assert vae is not None
+    assert vae.repo == str(tmp_path)
+
+
+def test_what_is_no_dataset_is_one_sentence(run: Run, built: Path, tmp_path: Path) -> None:
+    (tmp_path / "begun" / "mine" / ".build").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    for arguments, sentence in (
+        (
+            [tmp_path / "empty"],
+            f"{tmp_path / 'empty'} holds no latent dataset: expected <config>/manifest.json below it",
+        ),
+        ([tmp_path / "begun"], "mine is not complete: type the same `latentstore build` command again to finish it."),
+        ([tmp_path / "missing"], f"There is no folder {str(tmp_path / 'missing')!r}."),
+        (["user/name"], "hf download user/name --repo-type dataset --local-dir name"),
+        ([built, "--config", "tiny-pool9"], "There is no config named 'tiny-pool9'. Did you mean 'tiny-pool8'?"),
+    ):
+        for command in ("verify", "show"):
+            result = run(command, *arguments)
+            assert result.exit_code == 1
+            assert result.stdout == ""
+            assert len(result.stderr.splitlines()) == 1
+            assert result.stderr.startswith("Error: ")
+            assert sentence in result.stderr
+
+
+def test_it_fits_a_terminal(built: Path, run_on_terminal: RunOnTerminal) -> None:
+    shown = run_on_terminal("verify", built, "--sample", "1", columns=80)
+    assert shown.exit_code == 0
+    assert any(line.split()[:2] == ["quality", "passed"] for line in shown.lines)
+    assert max(map(len, shown.lines)) <= 80
+
+
+def test_a_check_that_fails_on_a_terminal_is_red(
+    copy: Path, run_on_terminal: RunOnTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    min((copy / "tiny-pool8").glob("train-*.parquet")).unlink()
+    shown = run_on_terminal("verify", copy)
+    assert shown.exit_code == 1
+    assert "\x1b[1;31m" in shown.text
