@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = Path(latentstore.__file__).with_name("FORMAT.md")
-_FLOATS = {"float16": (np.uint16, 0x7C00), "float32": (np.uint32, 0x7F80_0000)}
+_FLOATS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
+    "float16": (np.uint16, 0x7C00),
+    "float32": (np.uint32, 0x7F80_0000),
+}
 """Of each number format: the integers of its width, and the bits of infinity."""
 
 TEXTS = st.one_of(

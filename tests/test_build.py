@@ -222,7 +222,7 @@ def test_float32_storage_keeps_exactly_what_the_encoder_gave(tmp_path: Path) -> 
     stored = raw_latents(tmp_path)
     vae = VAES["pool8"].load()
     for tile in scenes().open().splits["train"].read(range(30)):
-        pixels = torch.from_numpy(tile.pixels).permute(2, 0, 1)[None].float() / 255  # type: ignore[union-attr]
+        pixels = torch.from_numpy(tile.pixels).permute(2, 0, 1)[None].float() / 255
         assert np.array_equal(stored[tile.id], vae.encode(pixels).mean[0].numpy())
 
 
@@ -422,7 +422,7 @@ def test_a_split_without_pictures_is_an_empty_split(tmp_path: Path) -> None:
     from latentstore.sources.interface import SourceRow as Row
 
     def reader(_: Row) -> OpenSource:
-        opened = changed(scenes(), options={"count": 3, "size": 16}).open()
+        opened: OpenSource = changed(scenes(), options={"count": 3, "size": 16}).open()
 
         class Nothing:
             random_access = True

@@ -66,7 +66,7 @@ def test_missing_fields_with_a_default_take_it() -> None:
 
 
 def test_unknown_fields_are_ignored_at_every_depth() -> None:
-    data = {"name": "a", "wheels": [{"spokes": 3, "new": 1}], "size": None, "newer": {}}
+    data: dict[str, Any] = {"name": "a", "wheels": [{"spokes": 3, "new": 1}], "size": None, "newer": {}}
     assert parse(Car, data) == Car("a", (Wheel(3),), None)
 
 

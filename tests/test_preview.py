@@ -25,7 +25,7 @@ def test_the_sheet_shows_originals_reconstructions_and_their_difference(tmp_path
     order = np.argsort(-np.asarray(index["psnr"]), kind="stable")
     truths = {tile.id: tile for tile in scenes(12, 64).open().splits["train"].read(range(12))}
     for row, place in enumerate((0, 6, 11)):
-        original = truths[index["id"][order[place]]].pixels.repeat(4, 0).repeat(4, 1)  # type: ignore[union-attr]
+        original = truths[index["id"][order[place]]].pixels.repeat(4, 0).repeat(4, 1)
         seen = [picture(sheet, row, column) for column in range(3)]
         assert np.array_equal(seen[0], original)
         expected = np.clip(np.abs(seen[0].astype(int) - seen[1]) * 4, 0, 255)

@@ -1,0 +1,156 @@
+"""FORMAT.md and the code say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import pytest
+from strategies import FORMAT, example, example_text
+
+from latentstore.containers.arrow_features import CORE_DTYPES
+from latentstore.containers.interface import CORE_COLUMNS
+from latentstore.containers.parquet import COMPACT, FAST, INDEX_COLUMNS, ROW_GROUP_BYTES
+from latentstore.containers.table import CONTAINERS
+from latentstore.journal import JOURNAL
+from latentstore.manifest import FILE_NAME, FORMAT_VERSION, STORED_DTYPES, Manifest
+from latentstore.metrics.table import METRICS
+from latentstore.normalisation import KINDS
+from latentstore.plan import SHUFFLED, SOURCE_ORDER
+from latentstore.preview import FILE_NAME as PREVIEW
+from latentstore.seal import INDEX
+from latentstore.storage.table import STORAGES
+
+TEXT = FORMAT.read_text(encoding="utf-8")
+FIELD = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+WORDS = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def section(number: int) -> str:
+    """The text of one section."""
+    (found,) = re.findall(rf"^## {number}\. .*?(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+def in_words(hint: Any) -> str:
+    """A type hint as the field table writes it."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return f"{in_words(arguments[0])} or null"
+    if origin is tuple:
+        count = "" if arguments[1] is Ellipsis else f"{len(arguments)} "
+        return f"list of {count}{in_words(arguments[0])}s"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "object" if arguments[1] is Any else f"object of {in_words(arguments[1])}s"
+    return WORDS.get(hint, "object")
+
+
+def if_absent(field: Field[Any]) -> str:
+    """What a reader takes for a field that is not there."""
+    if field.default is not MISSING:
+        return f"`{json.dumps(field.default)}`"
+    return "refused" if field.default_factory is MISSING else f"`{json.dumps(field.default_factory())}`"
+
+
+def described(record: type, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """(path, type, what if absent) of every field of a dataclass and its parts."""
+    hints = get_type_hints(record)
+    for field in fields(record):
+        hint = hints[field.name]
+        yield f"{path}{field.name}", in_words(hint), if_absent(field)
+        inner = [hint, *get_args(hint)]
+        for part in inner:
+            if is_dataclass(part):
+                between = "[]" if get_origin(hint) is tuple else "" if part is hint else ".<>"
+                yield from described(part, f"{path}{field.name}{between}.")  # type: ignore[arg-type]
+
+
+def test_the_field_table_is_the_manifest_field_by_field() -> None:
+    table = [(re.sub(r"<\w+>", "<>", path), kind, absent) for path, kind, absent, _ in FIELD.findall(section(12))]
+    assert table == list(described(Manifest))
+
+
+def test_every_field_has_a_meaning_of_its_own() -> None:
+    meanings = [meaning for *_, meaning in FIELD.findall(section(12))]
+    assert all(len(meaning.split()) > 1 or meaning.startswith("`") for meaning in meanings)
+
+
+def test_the_example_is_valid_and_survives_the_round_trip_to_the_letter() -> None:
+    manifest = Manifest.from_json(example_text())
+    assert manifest.to_json() == example_text()
+
+
+def test_the_example_names_every_field_of_the_table() -> None:
+    data = example()
+    for path, *_ in FIELD.findall(section(12)):
+        inner: Any = data
+        for part in re.sub(r"\[\]", ".[]", path).split("."):
+            if part.startswith("<"):
+                inner = next(iter(inner.values()))
+            else:
+                inner = inner[0] if part == "[]" else inner[part]
+
+
+def test_the_numbers_of_the_example_follow_from_each_other() -> None:
+    manifest = Manifest.from_json(example_text())
+    size, rows = manifest.size, manifest.rows
+    channels, height, width = manifest.latent_shape
+    assert size.raw_rgb_bytes == 3 * size.pixels
+    assert size.payload_bytes == rows * channels * height * width * 2
+    assert size.bits_per_pixel == 8 * size.stored_bytes / size.pixels
+    assert size.raw_rgb_over_stored == size.raw_rgb_bytes / size.stored_bytes
+    assert manifest.statistics["train"].count == rows * height * width
+    assert manifest.source.images["train"] == rows + len(manifest.build.skipped)
+
+
+def test_the_document_is_of_the_version_that_the_code_writes() -> None:
+    assert re.findall(r"^# The format on disk, version (\S+)$", TEXT, re.MULTILINE) == [FORMAT_VERSION]
+    assert f"This file is version {FORMAT_VERSION}." in section(10)
+    assert Manifest.from_json(example_text()).format_version == FORMAT_VERSION
+
+
+def test_the_columns_are_those_of_the_code_in_order() -> None:
+    table = FIELD.findall(section(2))
+    assert [name for name, *_ in table] == ["id", "latent", *CORE_COLUMNS[1:]]
+    assert {name: kind for name, kind, *_ in table if name != "latent"} == CORE_DTYPES
+    for name, kind in INDEX_COLUMNS.items():
+        assert f"`{name}` ({kind}" in " ".join(section(2).split())
+
+
+@pytest.mark.parametrize(
+    ("number", "names"),
+    [
+        (1, [FILE_NAME, INDEX, PREVIEW, f"{JOURNAL}/"]),
+        (3, [f'"{SHUFFLED}"', f'"{SOURCE_ORDER}"']),
+        (4, [FAST, COMPACT]),
+        (5, list(STORAGES)),
+        (5, list(STORED_DTYPES)),
+        (6, list(KINDS)),
+        (8, list(METRICS)),
+        (12, [f'"{name}"' for name in CONTAINERS]),
+    ],
+)
+def test_every_name_that_the_code_writes_is_in_its_section(number: int, names: list[str]) -> None:
+    text = section(number)
+    assert [name for name in names if f"`{name}`" not in text and f"/{name}" not in text] == []
+
+
+def test_the_formulas_of_the_normalisations_are_those_of_the_code() -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \|$", section(6), re.MULTILINE))
+    assert {name: f"model = {formula}".replace(" x ", " * ") for name, formula in table.items()} == {
+        name: row.formula for name, row in KINDS.items()
+    }
+
+
+def test_the_size_of_a_row_group_is_that_of_the_code() -> None:
+    assert f"{ROW_GROUP_BYTES >> 20} MiB" in section(4)
+
+
+def test_sentences_are_numbered_without_gaps() -> None:
+    for number in range(1, 14):
+        found = re.findall(rf"^- {number}\.(\d+) ", section(number), re.MULTILINE)
+        assert found == [str(place + 1) for place in range(len(found))], f"section {number}"
