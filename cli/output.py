@@ -15,12 +15,15 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
 PIPED_WIDTH = 10_000
 """Columns of a pipe: no row is ever wrapped there, so that grep and awk see whole rows."""
+SHORTEST_COLUMN = 20
+"""Characters below which a column of words is not squeezed."""
 STOPPED = 130
 """128 + SIGINT, as shells count."""
 
@@ -170,12 +173,9 @@ class Page:
 
         Where the terminal is too narrow, the last ``below`` columns go onto a line of their own below each row.
         """
-        from rich.measure import Measurement
-
         whole = _table(columns, rows, styles)
-        wide = Measurement.get(self._console, self._console.options.update(max_width=PIPED_WIDTH), whole).maximum
-        if not below or wide <= self._console.width:
-            self._add(whole)
+        if not below or self._measured(whole).maximum <= self._console.width:
+            self._blocks.append(self._rendered(whole))
             return
         shown = len(columns) - below
         heading, *lines = self._rendered(_table(columns[:shown], [row[:shown] for row in rows], styles)).splitlines()
@@ -196,12 +196,21 @@ class Page:
             reconfigure(errors="replace")  # a class name in another script must not end the command
         click.echo(text, file=self._stream, nl=False, color=takes_escapes(self._stream))
 
-    def _add(self, renderable: object, *, before: str = "") -> None:
+    def _add(self, renderable: RenderableType, *, before: str = "") -> None:
         self._blocks.append(before + self._rendered(renderable))
 
-    def _rendered(self, renderable: object) -> str:
+    def _measured(self, renderable: RenderableType) -> Measurement:
+        from rich.measure import Measurement
+
+        return Measurement.get(self._console, self._console.options.update(max_width=PIPED_WIDTH), renderable)
+
+    def _rendered(self, renderable: RenderableType) -> str:
+        # A terminal that is too narrow for the numbers wraps the lines itself; rich would cut digits off.
+        width = self._console.width
+        self._console.width = max(width, self._measured(renderable).minimum)
         with self._console.capture() as captured:
             self._console.print(renderable)
+        self._console.width = width
         text = captured.get()
         return text if takes_escapes(self._stream) else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
@@ -212,10 +221,15 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequen
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for number, column in enumerate(columns):
         numbers = column.endswith(">")
+        whole = numbers or number == 0
+        cells = [row[number] if number else f"  {row[number]}" for row in rows]
+        heading = ("" if number else "  ") + column.removesuffix(">")
+        longest = max(map(len, [heading, *cells]))
         table.add_column(
-            ("" if number else "  ") + column.removesuffix(">"),
+            heading,
             justify="right" if numbers else "left",
-            no_wrap=numbers or number == 0,
+            no_wrap=whole,
+            min_width=longest if whole else min(longest, SHORTEST_COLUMN),
             overflow="fold",
         )
     for number, row in enumerate(rows):

@@ -66,10 +66,11 @@ class Pace:
 class BuildDisplay:
     """Call it with every `BuildProgress`; use it as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.called = False
         """False while the build has reported nothing: what is complete already reports nothing."""
-        self._pace = Pace()
+        self._clock = clock
+        self._pace = Pace(clock)
         self._stage = ""
         self._last_line = 0.0
         self._bar: Progress | None = None
@@ -101,7 +102,6 @@ class BuildDisplay:
     def _draw(self, progress: BuildProgress) -> None:
         if self._bar is None:
             self._bar = _bar()
-            self._bar.start()
             self._bar.add_task("", total=progress.total, figures="")
         self._bar.update(
             self._bar.task_ids[0],
@@ -110,9 +110,10 @@ class BuildDisplay:
             total=progress.total,
             figures=_figures(progress, self._pace),
         )
+        self._bar.start()  # once more does nothing
 
     def _write(self, progress: BuildProgress) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if progress.stage == self._stage and now - self._last_line < SECONDS_BETWEEN_LINES:
             return
         self._last_line = now
@@ -123,9 +124,10 @@ class BuildDisplay:
 class CheckDisplay:
     """Shows which check runs; use it as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._status: Any = None
-        self._last_line = time.monotonic()
+        self._clock = clock
+        self._last_line = clock()
 
     def __enter__(self) -> CheckDisplay:  # noqa: PYI034 (typing.Self is younger than Python 3.10)
         if takes_escapes(sys.stderr):
@@ -141,8 +143,8 @@ class CheckDisplay:
         text = f"checking {config}: {check}" if config else f"checking: {check}"
         if self._status is not None:
             self._status.update(text)
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
+        elif self._clock() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = self._clock()
             note(text)
 
     def __exit__(

@@ -52,10 +52,17 @@ class BuildProgress:
 
 
 Progress = Callable[[BuildProgress], None]
+Observer = Callable[["torch.Tensor", "torch.Tensor"], None]
+"""Takes prepared and decoded pictures of one size, both uint8 (N, 3, H, W) on the VAE's device."""
 
 
-def build(plan: BuildPlan, out: str | Path, *, progress: Progress | None = None) -> Manifest:
+def build(
+    plan: BuildPlan, out: str | Path, *, progress: Progress | None = None, observe: Observer | None = None
+) -> Manifest:
     """Build one config into ``<out>/<config>/`` and return its manifest.
+
+    ``progress`` is called after every batch; ``observe`` is shown every batch's pictures as they are measured (those
+    of shards that an earlier run had finished are not decoded again, so it does not see them).
 
     Running it again continues where it stopped, and does nothing once the config is sealed. Raises RequestError,
     SourceError or VaeError with one clear sentence; what was finished before stays.
@@ -69,7 +76,7 @@ def build(plan: BuildPlan, out: str | Path, *, progress: Progress | None = None)
     if finished_before is not None:
         return finished_before
     with claim(folder, fingerprint) as work:
-        bench = _Bench.of(plan, source, rows, vae)
+        bench = _Bench.of(plan, source, rows, vae, observe)
         report = _Report(progress, rows.total)
         shards = [_finished(bench, work, shard, report) for shard in rows.shards()]
         report.stage("seal")
@@ -90,9 +97,10 @@ class _Bench:
     storage: Storage
     scorers: dict[str, Scorer]
     schema: ShardSchema
+    observe: Observer | None
 
     @classmethod
-    def of(cls, plan: BuildPlan, source: OpenSource, rows: PlannedRows, vae: Vae) -> _Bench:
+    def of(cls, plan: BuildPlan, source: OpenSource, rows: PlannedRows, vae: Vae, observe: Observer | None) -> _Bench:
         storage = plan.storage.open()
         height, width = rows.padded
         schema = ShardSchema(
@@ -103,7 +111,7 @@ class _Bench:
             features={**source.features, **(TILE_FEATURES if plan.preparation.tile else {})},
         )
         scorers = {metric.name: metric.open() for metric in plan.metrics}
-        return cls(plan, source, rows, vae, storage, scorers, schema)
+        return cls(plan, source, rows, vae, storage, scorers, schema, observe)
 
 
 @dataclass
@@ -221,17 +229,20 @@ def _measure(bench: _Bench, stored: NDArray[Any], tiles: list[Tile]) -> dict[str
     """Scores of the decode of the stored numbers against the prepared pictures, on their true area, as uint8."""
     import torch
 
-    if not bench.scorers:
+    if not bench.scorers and bench.observe is None:
         return {}
     decoded = to_uint8(bench.vae.decode(torch.from_numpy(bench.storage.decode(stored))))
     scores = {name: np.empty(len(tiles)) for name in bench.scorers}
     sizes = [tile.pixels.shape[:2] for tile in tiles]
     for size in dict.fromkeys(sizes):  # one true size, unless tiles were cut at an edge
         rows = [index for index, found in enumerate(sizes) if found == size]
-        truth = torch.from_numpy(np.stack([tiles[index].pixels for index in rows])).permute(0, 3, 1, 2)
-        seen: torch.Tensor = decoded[rows, :, : size[0], : size[1]]
+        seen = decoded[rows, :, : size[0], : size[1]].contiguous()
+        stacked = torch.from_numpy(np.stack([tiles[index].pixels for index in rows]))
+        truth = stacked.permute(0, 3, 1, 2).contiguous().to(seen.device)
         for name, scorer in bench.scorers.items():
-            scores[name][rows] = scorer(truth.to(seen.device).contiguous(), seen.contiguous())
+            scores[name][rows] = scorer(truth, seen)
+        if bench.observe is not None:
+            bench.observe(truth, seen)
     return scores
 
 

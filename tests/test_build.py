@@ -441,3 +441,15 @@ def test_a_split_without_pictures_is_an_empty_split(tmp_path: Path) -> None:
     manifest = build(plan(source=Row(name="mine", reader=reader)), tmp_path)
     assert {name: split.rows for name, split in manifest.splits.items()} == {"train": 3, "test": 0}
     assert len(load_latents(tmp_path, split="test")) == 0
+
+
+def test_an_observer_sees_every_prepared_and_decoded_picture_once(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    def observe(truth: Any, decoded: Any) -> None:
+        seen.extend(METRICS["psnr"].open()(truth, decoded).tolist())
+
+    build(plan(metrics=()), tmp_path / "observed", observe=observe)
+    build_scenes(tmp_path / "measured")
+    recorded = open_store(tmp_path / "measured").index(["psnr"])["psnr"]
+    np.testing.assert_allclose(seen, recorded, rtol=1e-6)

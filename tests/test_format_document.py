@@ -89,10 +89,8 @@ def test_the_example_names_every_field_of_the_table() -> None:
     for path, *_ in FIELD.findall(section(12)):
         inner: Any = data
         for part in re.sub(r"\[\]", ".[]", path).split("."):
-            if part.startswith("<"):
-                inner = next(iter(inner.values()))
-            else:
-                inner = inner[0] if part == "[]" else inner[part]
+            key = next(iter(inner)) if part.startswith("<") else 0 if part == "[]" else part
+            inner = inner[key]
 
 
 def test_the_numbers_of_the_example_follow_from_each_other() -> None:

@@ -88,6 +88,15 @@ def test_it_fits_a_terminal(built: Path, columns: int, run_on_terminal: RunOnTer
     assert any(line.startswith("  PSNR, dB") and len(line.split()) == 10 for line in shown.lines)
 
 
+def test_a_terminal_too_narrow_for_the_numbers_gets_them_all_the_same(
+    built: Path, manifest: Manifest, run_on_terminal: RunOnTerminal
+) -> None:
+    text = "\n".join(run_on_terminal("show", built, columns=40).lines)
+    for metric in manifest.quality.values():
+        assert f"{metric.mean:.2f} " in text if metric.unit else f"{metric.mean:.4f}" in text
+    assert f"{manifest.size.stored_bytes:,}" in text
+
+
 def test_a_pipe_gets_whole_rows_without_escapes(built: Path, run_installed: RunInstalled) -> None:
     result = run_installed("show", built, env={"COLUMNS": "40", "FORCE_COLOR": "1"})
     assert "\x1b" not in result.stdout
