@@ -89,7 +89,7 @@ def _source(store: LatentStore, row: SourceRow | None, vae: VaeRow) -> tuple[Ope
         source = row or source_of(manifest.source)
         opened = source.open()
     except SourceError as error:
-        raise Unavailable(f"the source pictures are not at hand ({error}); say where with --source") from error
+        raise Unavailable(f"the source pictures are not at hand ({error}); say where with --source-location") from error
     plan = BuildPlan(
         source=source,
         vae=vae,

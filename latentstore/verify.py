@@ -130,7 +130,7 @@ def verify(
     try:
         store = open_store(location, config)
     except StoreError as error:
-        if not _holds_manifest(Path(location), config):
+        if not _holds_manifest(Path(location).expanduser(), config):
             raise
         return VerifyReport(str(location), config or "", _only_manifest_failed(rows, error))
     inspection = Inspection(store, sample, seed, source, vae)
@@ -188,7 +188,7 @@ def _shards_listed(inspection: Inspection) -> Iterator[Finding]:
         yield Finding(name, "listed in the manifest, but missing")
     for name in sorted(found - listed):
         yield Finding(name, "not listed in the manifest")
-    inspection.note = f"{len(listed)} shards"
+    inspection.note = f"{len(listed)} shard{'s' if len(listed) != 1 else ''}"
 
 
 def _shard_bytes(inspection: Inspection) -> Iterator[Finding]:

@@ -225,7 +225,7 @@ def test_without_its_source_the_quality_check_is_not_run_and_says_how_to_run_it(
     report = verify(tmp_path / "out")
     assert report.ok
     assert report.results[-1].status == "not run"
-    assert "--source" in report.results[-1].note
+    assert "--source-location" in report.results[-1].note
     again = verify(tmp_path / "out", source=folder_source(str(tmp_path / "elsewhere")))
     assert again.results[-1].status == "passed"
 
@@ -260,3 +260,9 @@ def test_the_report_is_plain_json(drawn: Path) -> None:
     data = json.loads(json.dumps(verify(drawn, sample=2).to_dict(), allow_nan=False))
     assert data["ok"] is True
     assert [result["check"] for result in data["results"]] == list(CHECKS)
+
+
+def test_a_folder_that_is_called_like_a_row_of_the_table_is_read_again_as_a_folder(tmp_path: Path) -> None:
+    photos = write_pictures(tmp_path / "aid", {f"sea/{name}.png": (40, 40) for name in "abc"})
+    build(plan(source=folder_source(str(photos))), tmp_path / "out")
+    assert verify(tmp_path / "out").results[-1].status == "passed"

@@ -173,9 +173,6 @@ def read_index(path: Path, names: Sequence[str] | None = None) -> dict[str, list
 
     with _damage_to(f"Index {path} cannot be read"):
         table = pq.read_table(path, columns=None if names is None else list(names))
-        missing = set(names or ()) - set(table.column_names)
-        if missing:
-            raise DamagedShardError(f"Index {path} lacks columns: {', '.join(sorted(missing))}.")
         return {name: table.column(name).to_pylist() for name in table.column_names}
 
 

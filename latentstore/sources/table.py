@@ -201,9 +201,10 @@ READERS = {reader.__name__: reader for reader in (open_image_folder, open_hub_im
 
 def source_of(info: SourceInfo) -> SourceRow:
     """The row for the source that a manifest records, so that its pictures can be read again."""
-    known: SourceRow | None = SOURCES.get(info.name)
-    reader = known.reader if known is not None else READERS.get(info.reader)
+    reader = READERS.get(info.reader)
     if reader is None:
         raise SourceError(f"Source {info.name!r} was read by {info.reader!r}, which is not part of latentstore.")
-    row = known or SourceRow(name=info.name, reader=reader)
+    known: SourceRow | None = SOURCES.get(info.name)
+    # A folder may happen to be called like a row of the table.
+    row = known if known is not None and known.reader is reader else SourceRow(name=info.name, reader=reader)
     return replace(row, location=info.location, revision=info.revision, options=dict(info.options))
