@@ -208,7 +208,8 @@ def _unreadable(row: SourceRow, folder: str, error: Exception) -> LatentStoreErr
         return unknown_name(f"config in {row.location!r}", str(config), re.findall(r"'([^']*)'", match[1]))
     if "Config name is missing" in text:
         names = ", ".join(re.findall(r"'([^']*)'", str(error).partition("available configs:")[2])) or text
-        return SourceError(f"{row.location!r} has several configs; choose one with config=, of: {names}.")
+        ask = "choose one with the source option config=NAME"
+        return SourceError(f"{row.location!r} has several configs; {ask}, of: {names}.")
     if folder:
         return SourceError(f"The folder {row.location!r} holds no dataset that can be read: {text}.")
     if isinstance(error, ConnectionError):
@@ -284,7 +285,7 @@ def _types(row: SourceRow, splits: Mapping[str, Any]) -> dict[str, Any]:
         if first and types != found:
             raise SourceError(
                 f"The splits {first!r} and {name!r} of {row.location!r} have different columns: {_listed(found)} "
-                f"against {_listed(types)}; take those that agree with splits=."
+                f"against {_listed(types)}; take those that agree with the source option splits=NAME."
             )
         found, first = types, name
     return found
@@ -323,10 +324,11 @@ def _image_column(row: SourceRow, types: Mapping[str, Any]) -> str:
     if not images:
         raise SourceError(
             f"{row.location!r} has no column of type Image; its columns are: {_listed(types)}; if one of them holds "
-            f"images, name it with image=."
+            f"images, name it with the source option image=NAME."
         )
     if len(images) > 1:
-        raise SourceError(f"{row.location!r} has several columns of images, {', '.join(images)}; choose with image=.")
+        listed = ", ".join(images)
+        raise SourceError(f"{row.location!r} has several columns of images, {listed}; choose with image=NAME.")
     return images[0]
 
 

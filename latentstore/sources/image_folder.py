@@ -141,7 +141,7 @@ def _root(location: str) -> str:
         folder = posixpath.dirname(location) or "."
         raise SourceError(
             f"{printable(location)} is a file ({kind}); latentstore build wants a folder of images, "
-            f"such as {printable(folder)}."
+            f"such as {printable(folder)!r}."
         )
     return root
 
