@@ -27,11 +27,23 @@ def _vaes() -> list[Row]:
             "pixel_values_per_latent_value": 3 * row.stride**2 / row.channels,
             "bits_per_pixel_float16": 16 * row.channels / row.stride**2,
             "parameters": row.parameters,
+            "gflops_256": row.gflops_256,
             "licence": row.licence,
             "gated": row.gated,
             "repo": row.repo or None,
             "subfolder": row.subfolder or None,
+            "revision": row.revision,
             "packaged": bool(row.packaged),
+            "class_name": row.class_name,
+            "pixel_range": row.pixel_range,
+            "stochastic": row.stochastic,
+            "normalisation": row.normalisation_kind or None,
+            "numbers_from": row.numbers_from or None,
+            "pad_to": row.pad_to,
+            "float16_safe": row.float16_safe,
+            "memory_format": row.memory_format,
+            "cpu_dtype": row.cpu_dtype,
+            "tiling": row.tiling,
             "summary": row.summary,
         }
         for row in VAES.values()
@@ -104,6 +116,7 @@ def _vae_cells(row: Row) -> list[str]:
         f"1:{row['pixel_values_per_latent_value']:g}",
         f"{row['bits_per_pixel_float16']:g}",
         NONE if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
+        NONE if row["gflops_256"] is None else f"{row['gflops_256']:.2f}",
         licence,
         where or ("shipped inside" if row["packaged"] else "no weights"),
         row["summary"],
@@ -141,10 +154,13 @@ class Listing:
 LISTINGS = {
     "vaes": Listing(
         _vaes,
-        ("name", "channels>", "stride>", "kept>", "bits>", "params>", "licence", "where from", "what"),
+        ("name", "channels>", "stride>", "kept>", "bits>", "params>", "GFLOPs>", "licence", "where from", "what"),
         _vae_cells,
         below=3,
-        remark="kept: values of the latent to values of the picture. bits: per pixel, at float16, uncompressed.",
+        remark=(
+            "kept: values of the latent to values of the picture. bits: per pixel, at float16, uncompressed. "
+            "GFLOPs: encode and decode of 256x256. More with --json."
+        ),
     ),
     "sources": Listing(
         _sources, ("name", "images>", "classes>", "size", "licence", "where from"), _source_cells, below=2

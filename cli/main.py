@@ -24,6 +24,7 @@ COMMANDS = {
     "build": CommandRow(".build", "finished shards are kept, and typing the same command again continues."),
     "verify": CommandRow(".verify", "nothing was changed; typing the same command again starts over."),
     "show": CommandRow(".show", "nothing was changed."),
+    "compare": CommandRow(".compare", "VAEs that were measured are kept in --out, and lost without it."),
     "list": CommandRow(".list", "nothing was changed."),
 }
 

@@ -164,6 +164,19 @@ def vae_location_option(command: Command) -> Command:
     return click.option("--vae-location", type=FOLDER, metavar="PATH", help=text)(command)
 
 
+def metric_weights_option(command: Command) -> Command:
+    """``--metric-weights``, or the environment variable LATENTSTORE_METRIC_WEIGHTS."""
+    text = "Folder with the networks that some metrics need, such as LPIPS."
+    return click.option(
+        "--metric-weights",
+        type=FOLDER,
+        envvar="LATENTSTORE_METRIC_WEIGHTS",
+        show_envvar=True,
+        metavar="FOLDER",
+        help=text,
+    )(command)
+
+
 # From what was typed to rows -----------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,8 @@ PIPED_WIDTH = 10_000
 """Columns of a pipe: no row is ever wrapped there, so that grep and awk see whole rows."""
 SHORTEST_COLUMN = 20
 """Characters below which a column of words is not squeezed."""
+WIDEST_PAIR = 72
+"""Columns that names and values may take of a terminal that has less; words that need more (addresses) are folded."""
 STOPPED = 130
 """128 + SIGINT, as shells count."""
 
@@ -159,7 +161,7 @@ class Page:
         grid.add_column(overflow="fold")
         for name, value in pairs:
             grid.add_row(f"  {name}", value)
-        self._add(grid)
+        self._blocks.append(self._rendered(grid, at_most=WIDEST_PAIR))
 
     def table(
         self,
@@ -204,10 +206,10 @@ class Page:
 
         return Measurement.get(self._console, self._console.options.update(max_width=PIPED_WIDTH), renderable)
 
-    def _rendered(self, renderable: RenderableType) -> str:
+    def _rendered(self, renderable: RenderableType, *, at_most: int = PIPED_WIDTH) -> str:
         # A terminal that is too narrow for the numbers wraps the lines itself; rich would cut digits off.
         width = self._console.width
-        self._console.width = max(width, self._measured(renderable).minimum)
+        self._console.width = max(width, min(at_most, self._measured(renderable).minimum))
         with self._console.capture() as captured:
             self._console.print(renderable)
         self._console.width = width

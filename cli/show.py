@@ -176,8 +176,12 @@ def _contract(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "VAE", f"{vae.name} ({vae.class_name}{f' from {where}' if where else ''}), {weights}, licence: {vae.licence}"
     yield "", f"{vae.channels} channels, stride {vae.stride}{f', revision {vae.revision}' if vae.revision else ''}"
     yield "latent", f"{channels}x{height}x{width}, posterior {manifest.posterior}, stored raw (unscaled)"
+    model_shape = normal.model_shape(manifest.latent_shape)
     yield "storage", f"{storage.name} in {storage.container}, layout {storage.layout}"
     yield "model space", f"{normal.kind}: {KINDS[normal.kind].formula}{_numbers(manifest)}"
+    if model_shape != manifest.latent_shape:
+        joined = f"{normal.patch}x{normal.patch} cells joined into channels"
+        yield "", f"{'x'.join(map(str, model_shape))}: {joined}, {len(normal.mean)} means and stds"
     yield "prepared", _preparation(manifest)
     if manifest.columns:
         yield "columns", ", ".join(manifest.columns)
@@ -193,9 +197,11 @@ def _classes(manifest: Manifest) -> str:
 
 def _numbers(manifest: Manifest) -> str:
     """The numbers of the formula that are single ones."""
+    from latentstore.normalisation import KINDS
+
     normal = manifest.normalisation
-    shown = [f"scale {normal.scale:g}"] if normal.kind != "identity" else []
-    shown += [f"shift {normal.shift:g}"] if normal.kind == "scale_shift" else []
+    formula = KINDS[normal.kind].formula
+    shown = [f"{name} {getattr(normal, name):g}" for name in ("scale", "shift") if name in formula]
     return f", {', '.join(shown)}" if shown else ""
 
 
@@ -206,7 +212,7 @@ def _preparation(manifest: Manifest) -> str:
         for name, sides in (("resize", preparation.resize), ("crop", preparation.crop), ("tile", preparation.tile))
         if sides is not None
     ]
-    return f"{', '.join(steps) or 'as they are'}; padded to the stride by {preparation.pad}"
+    return f"{', '.join(steps) or 'as they are'}; padded to whole latent cells by {preparation.pad}"
 
 
 def _quality(page: Page, manifest: Manifest) -> None:
@@ -263,9 +269,10 @@ def _channels(page: Page, manifest: Manifest) -> None:
 
 
 def _channel_row(split: str, numbers: ChannelNumbers, gain: list[float]) -> list[str]:
-    model = [std * abs(factor) for std, factor in zip(numbers.std, gain, strict=True)]
+    joined = len(gain) // len(numbers.std)  # model channels behind each raw one: 4 in FLUX.2's space
+    model = [numbers.std[place // joined] * abs(factor) for place, factor in enumerate(gain)]
     values = f"{min(numbers.minimum):.2f} .. {max(numbers.maximum):.2f}"
-    return [split, str(len(gain)), _span(numbers.mean), _span(numbers.std), values, _span(model)]
+    return [split, str(len(numbers.std)), _span(numbers.mean), _span(numbers.std), values, _span(model)]
 
 
 def _span(numbers: tuple[float, ...] | list[float]) -> str:
@@ -279,5 +286,6 @@ def _build(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "converted", ", ".join(f"{count:,} {what}" for what, count in build.conversions.items())
     seed = f", seed {build.seed}" if build.order == "shuffled" else ""
     yield "order", f"{build.order}{seed}; batches of {build.batch_size}, shards of up to {build.rows_per_shard:,} rows"
-    yield "computed", f"on {environment.device} in {environment.dtype}"
+    memory_format = "" if environment.memory_format == "contiguous" else f", {environment.memory_format}"
+    yield "computed", f"on {environment.device} in {environment.dtype}{memory_format}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in environment.versions.items())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .options import json_option, location_argument, source_location_option, vae_location_option
+from .options import json_option, location_argument, metric_weights_option, source_location_option, vae_location_option
 from .output import Page, print_json
 from .progress import CheckDisplay
 from .show import configs_at
@@ -43,6 +44,7 @@ FINDINGS_SHOWN = 10
 )
 @source_location_option
 @vae_location_option
+@metric_weights_option
 @json_option
 @click.pass_context
 def command(
@@ -54,6 +56,7 @@ def command(
     seed: int,
     source_location: str | None,
     vae_location: str | None,
+    metric_weights: str | None,
     as_json: bool,
 ) -> None:
     """Check that a latent dataset is what its manifest says, and that no more was lost than it says.
@@ -76,7 +79,14 @@ def command(
             source, vae = _rows(location, name, source_location, vae_location)
             reports.append(
                 verify(
-                    location, name, sample=sample, seed=seed, source=source, vae=vae, progress=display.of(name or "")
+                    location,
+                    name,
+                    sample=sample,
+                    seed=seed,
+                    source=source,
+                    vae=vae,
+                    metric_weights=Path(metric_weights) if metric_weights else None,
+                    progress=display.of(name or ""),
                 )
             )
     if as_json:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from latentstore.build import BuildProgress as BuildProgress
 from latentstore.build import build as build
+from latentstore.compare import Comparison as Comparison
+from latentstore.compare import compare as compare
 from latentstore.containers.table import CONTAINERS as CONTAINERS
 from latentstore.errors import LatentStoreError as LatentStoreError
 from latentstore.load import LatentDataset as LatentDataset
 from latentstore.load import load_latents as load_latents
 from latentstore.manifest import Manifest as Manifest
 from latentstore.metrics.table import METRICS as METRICS
+from latentstore.normalisation import flux2_to_taef2 as flux2_to_taef2
+from latentstore.normalisation import taef2_to_flux2 as taef2_to_flux2
 from latentstore.pixels import Preparation as Preparation
 from latentstore.plan import BuildPlan as BuildPlan
+from latentstore.protocols import PROTOCOLS as PROTOCOLS
 from latentstore.sources.interface import SourceRow as SourceRow
 from latentstore.sources.table import SOURCES as SOURCES
 from latentstore.sources.table import folder_source as folder_source
@@ -34,11 +39,13 @@ __all__ = [
     "CHECKS",
     "CONTAINERS",
     "METRICS",
+    "PROTOCOLS",
     "SOURCES",
     "STORAGES",
     "VAES",
     "BuildPlan",
     "BuildProgress",
+    "Comparison",
     "LatentDataset",
     "LatentStore",
     "LatentStoreError",
@@ -49,10 +56,13 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "build",
+    "compare",
+    "flux2_to_taef2",
     "folder_source",
     "hub_source",
     "kl_checkpoint",
     "load_latents",
     "open_store",
+    "taef2_to_flux2",
     "verify",
 ]

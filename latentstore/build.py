@@ -159,7 +159,7 @@ def _piece(bench: _Bench, image: Tile | SkippedTile, piece: int) -> Tile | Skipp
     except BadImageError as error:
         return SkippedTile(image.id, image.source_path, str(error))
     size = image.pixels.shape[0], image.pixels.shape[1]
-    padded = bench.plan.preparation.padded_size(size, bench.plan.vae.stride)
+    padded = bench.plan.preparation.padded_size(size, bench.plan.vae.pad_to)
     if padded != bench.rows.padded:
         raise MixedSizesError(
             f"Picture {image.source_path!r} is {size[0]}x{size[1]} and would be encoded at {padded[0]}x{padded[1]}, "

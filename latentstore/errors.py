@@ -9,6 +9,7 @@
     │   └── BadImageError               one file is no usable picture (quarantined unless strict)
     ├── VaeError                        the VAE cannot be loaded
     │   └── WrongVaeError               its weights are not those that made the latents
+    ├── MetricError                     the metric's weights are missing, or not those it wants
     └── StoreError                      the files on disk are not a sealed latent dataset
         ├── NotSealedError              there is no manifest (yet)
         ├── ManifestError               a field of the manifest is wrong; the path to the field is named
@@ -55,6 +56,10 @@ class VaeError(LatentStoreError):
 
 class WrongVaeError(VaeError):
     """The VAE's weights are not those that made the latents."""
+
+
+class MetricError(LatentStoreError):
+    """A metric cannot be measured: what it looks through is missing, or is not what it wants."""
 
 
 class StoreError(LatentStoreError):

@@ -66,8 +66,9 @@ def load_latents(
 class LatentDataset:
     """Rows of one split: a map-style dataset whose ``__getitems__`` reads a whole batch at once.
 
-    A sample is a dict: ``latent`` (C, h, w), ``label`` (int) where there are classes, the columns asked for, and
-    ``image`` with ``decode=True``. It can be given to ``torch.utils.data.DataLoader`` as it is; ``loader`` is faster.
+    A sample is a dict: ``latent`` (of shape ``latent_shape``), ``label`` (int) where there are classes, the columns
+    asked for, and ``image`` with ``decode=True``. It can be given to ``torch.utils.data.DataLoader`` as it is;
+    ``loader`` is faster.
     """
 
     def __init__(
@@ -106,6 +107,12 @@ class LatentDataset:
     def manifest(self) -> Manifest:
         """The contract of the dataset."""
         return self._store.manifest
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, h, w) of each latent in this dataset's space: FLUX.2's model space has another than the stored one."""
+        stored = self.manifest.latent_shape
+        return self.manifest.normalisation.model_shape(stored) if self._space == "model" else stored
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -162,17 +169,16 @@ class LatentDataset:
         )
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, 3, H, W) float32 in [0, 1] of latents (N, C, h, w) in this dataset's space.
+        """Pictures (N, 3, H, W) float32 in [0, 1] of latents (N, *latent_shape) in this dataset's space.
 
         The recorded VAE is loaded on first use; other weights than the recorded ones are refused (VaeError). H and W
         are the true size where all pictures of the dataset have one, else the padded size.
         """
         shape = tuple(latents.shape[1:])
-        if shape != self.manifest.latent_shape:
-            message = (
-                f"Expected latents of shape (N, {', '.join(map(str, self.manifest.latent_shape))}), found {shape}."
+        if shape != self.latent_shape:
+            raise RequestError(
+                f"Expected latents of shape (N, {', '.join(map(str, self.latent_shape))}), found {shape}."
             )
-            raise RequestError(message)
         raw = self.manifest.normalisation.to_raw(latents.float()) if self._space == "model" else latents.float()
         return self._decode_raw(raw)
 

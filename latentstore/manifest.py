@@ -141,6 +141,8 @@ class Environment:
     device: str
     dtype: str
     versions: Mapping[str, str]
+    memory_format: str = "contiguous"
+    """Of the VAE's weights: ``contiguous`` or ``channels_last``; kernels of the two round differently."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class Manifest:
     config: str
     latent_shape: tuple[int, int, int]
     posterior: str
-    """``mean``: what is stored of the encoder's posterior."""
+    """What is stored of the encoder's posterior: ``mean``, or ``sample`` where a study is reproduced."""
     source: SourceInfo
     vae: VaeInfo
     preparation: Preparation
@@ -259,10 +261,7 @@ class Manifest:
         if channels != self.vae.channels:
             message = f"expected the {channels} channels of latent_shape, found {self.vae.channels}"
             raise ManifestError(message, field="vae.channels")
-        try:
-            self.normalisation.validate(channels)
-        except ManifestError as error:
-            raise error.inside("normalisation") from None
+        _check_normalisation(self)
         if set(self.statistics) != set(self.splits):
             raise ManifestError(f"expected the splits {sorted(self.splits)}", field="statistics")
         if set(self.quality) != set(self.metrics):
@@ -297,6 +296,18 @@ def _check_version(data: object) -> None:
             f"The dataset is written in format {found}, newer than {FORMAT_VERSION}: fields unknown here are ignored."
         )
         warnings.warn(text, stacklevel=4)
+
+
+def _check_normalisation(manifest: Manifest) -> None:
+    channels, height, width = manifest.latent_shape
+    try:
+        manifest.normalisation.validate(channels)
+    except ManifestError as error:
+        raise error.inside("normalisation") from None
+    patch = manifest.normalisation.patch
+    if height % patch or width % patch:
+        message = f"expected a number that divides the {height}x{width} cells of latent_shape, found {patch}"
+        raise ManifestError(message, field="normalisation.patch")
 
 
 def _check_names(manifest: Manifest) -> None:

@@ -1,8 +1,8 @@
 """PREPARE: a source's picture to what a VAE takes, and the VAE's picture back to true size.
 
 Order: resize, then centre crop, then cut into tiles, then pad by reflection on the right and bottom to a multiple of
-the stride. Everything up to the padding is the *prepared picture* (uint8): quality is measured against it. The true
-size is recorded, and decoding crops back to it.
+the VAE's stride (of two strides for FLUX.2). Everything up to the padding is the *prepared picture* (uint8): quality is
+measured against it. The true size is recorded, and decoding crops back to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Preparation:
     range: str = "[0, 1]"
     """Of the pixels handed to the VAE's adapter."""
     pad: str = "reflect"
-    """How the right and bottom are filled up to a multiple of the stride."""
+    """How the right and bottom are filled up to a multiple of what the VAE pads to (``VaeRow.pad_to``)."""
 
     def size_after_crop(self, size: Size) -> Size:
         """Size of the whole prepared picture, before it is cut; BadImageError where it is smaller than the crop."""
@@ -55,10 +55,10 @@ class Preparation:
         height, width = self.size_after_crop(size)
         return -(-height // self.tile[0]) * -(-width // self.tile[1])
 
-    def padded_size(self, size: Size, stride: int) -> Size:
-        """Size that is encoded for a picture of this size: multiples of the stride."""
+    def padded_size(self, size: Size, multiple: int) -> Size:
+        """Size that is encoded for a picture of this size: multiples of what its VAE pads to."""
         height, width = self.tile or self.size_after_crop(size)
-        return -(-height // stride) * stride, -(-width // stride) * stride
+        return -(-height // multiple) * multiple, -(-width // multiple) * multiple
 
     def _resized(self, size: Size) -> Size:
         if self.resize is None:

@@ -46,7 +46,7 @@ class BuildPlan:
     storage: StorageRow = STORAGES["float16"]
     container: ContainerRow = CONTAINERS["parquet"]
     layout: str = "compact"
-    metrics: tuple[MetricRow, ...] = tuple(METRICS.values())
+    metrics: tuple[MetricRow, ...] = tuple(metric for metric in METRICS.values() if metric.default)
     preparation: Preparation = field(default_factory=Preparation)
     order: str = SHUFFLED
     """``shuffled``: a seeded permutation of the pictures; ``source``: as the source gives them."""
@@ -56,7 +56,7 @@ class BuildPlan:
     """None: so many that a shard holds 128 MiB of payload."""
     device: str = "cpu"
     dtype: str = "float32"
-    """Of the VAE's arithmetic; metrics and storage see float32."""
+    """Of the VAE's arithmetic; ``auto`` stands for what its row found fastest. Metrics and storage see float32."""
     strict: bool = False
     """Stop at the first picture that cannot be used, instead of skipping and listing it."""
 
@@ -68,6 +68,8 @@ class BuildPlan:
                 f"Config name {self.config!r} cannot be used on the Hub: expected letters, digits, '-', '_' and '.', "
                 "and not 'data'; choose one with --config."
             )
+        if self.dtype == "auto":
+            object.__setattr__(self, "dtype", self.vae.fastest_dtype(self.device))
         if self.layout not in self.container.layouts:
             raise RequestError(
                 f"Container {self.container.name!r} has no layout {self.layout!r}; choose from "
@@ -93,6 +95,7 @@ class BuildPlan:
             "weights_sha256": weights_sha256,
             "device": self.device.split(":")[0],
             "dtype": self.dtype,
+            "memory_format": self.vae.memory_format,
             "storage": self.storage.name,
             "container": self.container.name,
             "layout": self.layout,
@@ -183,7 +186,7 @@ def _one_padded_size(plan: BuildPlan, sizes: Iterable[Size | None]) -> Size:
         if size is None:
             continue
         try:
-            padded.add(plan.preparation.padded_size(size, plan.vae.stride))
+            padded.add(plan.preparation.padded_size(size, plan.vae.pad_to))
             found[size] += count
         except BadImageError:
             continue  # smaller than the crop: it will be skipped and listed when it is read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from latentstore.metrics.interface import Scorer
     from latentstore.sources.interface import OpenSource, SourceRow
     from latentstore.store import LatentStore
     from latentstore.vaes.interface import Vae, VaeRow
@@ -46,6 +48,7 @@ def remeasured(
     store: LatentStore,
     index: Mapping[str, Sequence[Any]],
     *,
+    scorers: Mapping[str, Scorer],
     sample: int,
     seed: int,
     source: SourceRow | None = None,
@@ -57,7 +60,6 @@ def remeasured(
     """
     model = _vae(store, vae)
     opened, planned = _source(store, source, model.row)
-    scorers = {name: METRICS[name].open() for name in store.manifest.metrics if name in METRICS}
     rows = np.sort(np.random.default_rng(seed).permutation(len(index["id"]))[:sample])
     for start in range(0, len(rows), ROWS_AT_ONCE):
         chosen = rows[start : start + ROWS_AT_ONCE].tolist()
@@ -71,6 +73,13 @@ def remeasured(
             seen = picture[None, :, : truth.shape[2], : truth.shape[3]].contiguous()
             scores = {name: (index[name][row], float(scorer(truth, seen)[0])) for name, scorer in scorers.items()}
             yield Remeasured(index["id"][row], index["shard"][row], "", scores)
+
+
+def scorers_at_hand(names: Sequence[str], weights: Path | None) -> tuple[dict[str, Scorer], list[str]]:
+    """The metrics of these names, opened, and the names of those whose weights are not in that folder."""
+    rows = [METRICS[name].at(weights) for name in names if name in METRICS]
+    lacking = [row.name for row in rows if row.unavailable()]
+    return {row.name: row.open() for row in rows if row.name not in lacking}, lacking
 
 
 def _vae(store: LatentStore, row: VaeRow | None) -> Vae:

@@ -171,7 +171,7 @@ def _manifest(done: Sealing, splits: Mapping[str, SplitInfo], index: Mapping[str
         metrics=done.schema.metrics,
         quality=summaries(plan.metrics, index, source.class_names),
         size=size_ledger(done.schema, index, stored),
-        environment=Environment(plan.device.split(":")[0], plan.dtype, done.versions),
+        environment=Environment(plan.device.split(":")[0], plan.dtype, done.versions, plan.vae.memory_format),
         build=BuildInfo(
             order=plan.order,
             seed=plan.seed,

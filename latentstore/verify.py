@@ -21,7 +21,7 @@ from latentstore.hashing import sha256_of
 from latentstore.json_records import plain
 from latentstore.metrics.table import METRICS
 from latentstore.named_table import NamedTable
-from latentstore.remeasure import Unavailable, remeasured
+from latentstore.remeasure import Unavailable, remeasured, scorers_at_hand
 from latentstore.seal import INDEX, channel_numbers, collect_index, size_ledger, summaries
 from latentstore.statistics import ChannelStatistics
 from latentstore.store import LatentStore, open_store
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 STATISTICS_TOLERANCE = 1e-9
 """Relative: statistics are recomputed in float64 from the same numbers, merged in another order."""
-QUALITY_TOLERANCE = {"psnr": 0.05, "ssim": 1e-3, "mae": 1e-3}
+QUALITY_TOLERANCE = {"psnr": 0.05, "ssim": 1e-3, "mae": 1e-3, "lpips": 1e-3, "lpips_vgg": 1e-3, "ssim_vaes4rs": 1e-3}
 """How far a re-measured score may be from the recorded one: kernels of other devices and batch sizes round differently,
 which moves single decoded values by one step of 255."""
 ROWS_AT_ONCE = 256
@@ -88,6 +88,7 @@ class Inspection:
     seed: int
     source: SourceRow | None = None
     vae: VaeRow | None = None
+    metric_weights: Path | None = None
     index: dict[str, list[Any]] = field(default_factory=dict)
     note: str = ""
 
@@ -117,13 +118,15 @@ def verify(
     seed: int = 0,
     source: SourceRow | None = None,
     vae: VaeRow | None = None,
+    metric_weights: Path | None = None,
     checks: Sequence[CheckRow] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """Run the checks on a sealed dataset.
 
     ``sample`` rows, drawn with ``seed``, are decoded and measured again against their source pictures, which are found
-    as the manifest says or in ``source``; ``vae`` replaces the recorded VAE's row where it is a user's own.
+    as the manifest says or in ``source``; ``vae`` replaces the recorded VAE's row where it is a user's own;
+    ``metric_weights`` is the folder of the networks that some metrics need (those without are left out and named).
     ``progress`` is told the name of each check before it runs. A location without any dataset raises StoreError.
     """
     rows = list(CHECKS.values()) if checks is None else list(checks)
@@ -133,7 +136,7 @@ def verify(
         if not _holds_manifest(Path(location).expanduser(), config):
             raise
         return VerifyReport(str(location), config or "", _only_manifest_failed(rows, error))
-    inspection = Inspection(store, sample, seed, source, vae)
+    inspection = Inspection(store, sample, seed, source, vae, metric_weights)
     results: dict[str, CheckResult] = {}
     for row in rows:
         if progress is not None:
@@ -297,9 +300,11 @@ def _summaries(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _quality(inspection: Inspection) -> Iterator[Finding]:
+    scorers, lacking = scorers_at_hand(inspection.store.manifest.metrics, inspection.metric_weights)
     measured = remeasured(
         inspection.store,
         inspection.index,
+        scorers=scorers,
         sample=inspection.sample,
         seed=inspection.seed,
         source=inspection.source,
@@ -314,7 +319,8 @@ def _quality(inspection: Inspection) -> Iterator[Finding]:
         for name, (recorded, found) in row.scores.items():
             if not _close(recorded, found, QUALITY_TOLERANCE.get(name, 0.0)):
                 yield Finding(row.shard, f"{row.id!r}: {name} is recorded as {recorded}, measured again it is {found}")
-    inspection.note = f"{count} rows decoded and measured again"
+    left_out = f"; without {', '.join(lacking)}, whose weights are not at hand" if lacking else ""
+    inspection.note = f"{count} rows decoded and measured again{left_out}"
 
 
 def _close(recorded: float | None, found: float, tolerance: float) -> bool:

@@ -57,7 +57,9 @@ def forge(folder: Path, change: Callable[[Records], Records], *, statistics: boo
     stored = sum(shard.bytes for found in splits.values() for shard in found.shards)
     manifest = replace(manifest, size=size_ledger(store.schema, index, stored))
     if quality:
-        manifest = replace(manifest, quality=summaries(list(METRICS.values()), index, manifest.source.classes))
+        manifest = replace(
+            manifest, quality=summaries([METRICS[name] for name in manifest.metrics], index, manifest.source.classes)
+        )
     if statistics:
         manifest = replace(manifest, statistics={split: _statistics(folder, manifest, split)})
     manifest.write(folder)

@@ -172,11 +172,21 @@ WRONG: list[tuple[list[tuple[Path_, Any]], str]] = [
     ),
     (
         [(("normalisation", "kind"), "scael")],
-        "manifest field 'normalisation.kind': expected one of identity, scale, scale_shift, mean_std, found 'scael'",
+        (
+            "manifest field 'normalisation.kind': expected one of identity, scale, scale_shift, mean_std, "
+            "patch_batch_norm, found 'scael'"
+        ),
     ),
     (
         [(("normalisation", "std"), [1.0])],
         "manifest field 'normalisation.std': expected 0 numbers for 3 channels, found 1",
+    ),
+    (
+        [
+            (("latent_shape",), [3, 3, 4]),
+            (("normalisation",), {"kind": "patch_batch_norm", "patch": 2, "mean": [0.0] * 12, "std": [1.0] * 12}),
+        ],
+        "manifest field 'normalisation.patch': expected a number that divides the 3x4 cells of latent_shape, found 2",
     ),
     ([(("normalisation", "scale"), 0.0)], "manifest field 'normalisation.scale': a zero scale or std cannot be undone"),
     (

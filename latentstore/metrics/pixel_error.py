@@ -49,6 +49,18 @@ def pooled_psnr(scores: NDArray[np.float64], pixel_counts: NDArray[np.float64]) 
     return _decibel(math.fsum(count * _PEAK**2 * 10 ** (-score / 10) for score, count in defined) / pixels)
 
 
+def batch_mean_psnr(scores: NDArray[np.float64], pixel_counts: NDArray[np.float64], batch_size: int) -> float:
+    """The plain mean of the pooled PSNRs of batches of so many pictures, in dB, as VAEs4RS aggregates.
+
+    Scores (N,) and sizes in pixels (N,) stand in the order of the batches; the last batch may be short and counts as
+    much as any. Unlike everything else here it depends on order and batch size: only for comparison with that study.
+    """
+    starts = range(0, len(scores), batch_size)
+    batches = [pooled_psnr(scores[s : s + batch_size], pixel_counts[s : s + batch_size]) for s in starts]
+    defined = [batch for batch in batches if not math.isnan(batch)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
 def _decibel(mean_squared_error: float) -> float:
     return 10 * math.log10(_PEAK**2 / mean_squared_error) if mean_squared_error else math.inf
 

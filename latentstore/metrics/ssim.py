@@ -50,20 +50,42 @@ def ssim(reference: torch.Tensor, reconstruction: torch.Tensor) -> NDArray[np.fl
     use_sample_covariance=False, data_range=1.0)`` on the pictures in [0, 1]: to 1e-6 where PSNR is above 20 dB,
     to 5e-5 for the worst there is, flat areas of far apart colours decoded as others.
     """
+    if min(reference.shape[-2:]) < _WINDOW:
+        return np.full(len(reference), np.nan)
+    return _mean_similarity(reference, reconstruction, mirrored=0, grey=0.0)
+
+
+def ssim_vaes4rs(reference: torch.Tensor, reconstruction: torch.Tensor) -> NDArray[np.float64]:
+    """Structural similarity of each picture, (N,) float64, as VAEs4RS measures it: on values in [-1, 1].
+
+    Equals torchmetrics' ``structural_similarity_index_measure(data_range=2.0)`` on uint8 / 127.5 - 1: the mean over
+    the channels and the whole picture, mirrored at its edges. Mid-grey is 0 there, and brightness is compared as a
+    ratio to it, so that the number is not the usual one. NaN where a side is shorter than 6 pixels, too few to mirror.
+    """
+    if min(reference.shape[-2:]) <= _HALF:
+        return np.full(len(reference), np.nan)
+    return _mean_similarity(reference, reconstruction, mirrored=_HALF, grey=127.5)
+
+
+def _mean_similarity(
+    reference: torch.Tensor, reconstruction: torch.Tensor, *, mirrored: int, grey: float
+) -> NDArray[np.float64]:
+    """Mean local SSIM of each picture with so many mirrored pixels around it, and ``grey`` of 255 taken for 0."""
     count, channels, height, width = reference.shape
-    if min(height, width) < _WINDOW:
-        return np.full(count, np.nan)
     budget = _CPU_PIXELS if reference.device.type == "cpu" else _DEVICE_PIXELS
     planes = max(1, budget // (height * width))
     x, y = reference.flatten(0, 1), reconstruction.flatten(0, 1)
     parts = [slice(start, start + planes) for start in range(0, count * channels, planes)]
-    sums = np.array([total for part in parts for total in _similarity(x[part], y[part]).tolist()], dtype=np.int64)
-    places = channels * (height - _WINDOW + 1) * (width - _WINDOW + 1)
+    sums = np.array(
+        [total for part in parts for total in _similarity(x[part], y[part], mirrored, grey).tolist()], dtype=np.int64
+    )
+    shrunk = _WINDOW - 1 - 2 * mirrored
+    places = channels * (height - shrunk) * (width - shrunk)
     mean: NDArray[np.float64] = sums.reshape(count, channels).sum(axis=1) / (places * _FIXED_POINT)
     return mean
 
 
-def _similarity(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def _similarity(x: torch.Tensor, y: torch.Tensor, mirrored: int, grey: float) -> torch.Tensor:
     """Sum of the local SSIM of each plane in units of 1/_FIXED_POINT, (P,) int64, from two (P, H, W) uint8 tensors."""
     import torch
 
@@ -77,9 +99,12 @@ def _similarity(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     torch.sub(wide_x, wide_y, out=fields[1])
     fields[:2] -= centre
     torch.mul(fields[:2], fields[:2], out=fields[2:])
+    if mirrored:
+        fields = torch.nn.functional.pad(fields, (mirrored,) * 4, mode="reflect")
 
     smooth = _blur(_blur(fields, -2), -1)
     variance = smooth[2:] - smooth[:2].square()
+    centre[0] -= 2 * grey  # the sum of two pictures holds it twice, their difference not at all
     mean_squared = (smooth[:2] + centre).square_()
     luminance = 1 - mean_squared[1] / mean_squared.sum(0).mul_(0.5).add_(_C1)
     structure = 1 - variance[1] / variance.sum(0).mul_(0.5).add_(_C2)

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import partial
 
-from latentstore.errors import RequestError
-from latentstore.metrics.interface import MetricRow, Scorer
-from latentstore.metrics.pixel_error import mae, pooled_psnr, psnr
-from latentstore.metrics.ssim import ssim
+from latentstore.metrics.frechet import FrechetDistance
+from latentstore.metrics.inception import FID_INCEPTION, INCEPTION, STUDY_INCEPTION
+from latentstore.metrics.interface import MetricRow, SetMetricRow
+from latentstore.metrics.kernel_distance import GaussianDistance, PolynomialDistance
+from latentstore.metrics.lpips import ALEXNET, VGG16, load_alex, load_vgg
+from latentstore.metrics.pixel_error import batch_mean_psnr, mae, pooled_psnr, psnr
+from latentstore.metrics.ssim import ssim, ssim_vaes4rs
+from latentstore.metrics.weights import WeightsFile
 from latentstore.named_table import NamedTable
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-
-def _guarded(name: str, scorer: Scorer) -> Scorer:
-    """The scorer, refusing what would give a wrong number instead of an error: other dtypes, shapes that broadcast."""
-
-    def score(reference: torch.Tensor, reconstruction: torch.Tensor) -> NDArray[np.float64]:
-        found = [f"{picture.dtype} {tuple(picture.shape)}" for picture in (reference, reconstruction)]
-        if reference.ndim != 4 or found[0] != found[1] or not found[0].startswith("torch.uint8 "):
-            message = (
-                f"The metric {name!r} compares two uint8 batches of one shape (N, 3, H, W); "
-                f"found {found[0]} against {found[1]}."
-            )
-            raise RequestError(message)
-        return scorer(reference, reconstruction)
-
-    return score
-
 
 METRICS: NamedTable[MetricRow] = NamedTable(
     "metric",
@@ -45,8 +28,9 @@ METRICS: NamedTable[MetricRow] = NamedTable(
                 "over all pixels and channels; identical pictures score infinity and are counted apart; pooled is the "
                 "same formula on the MSE of all pictures together, each weighted by its number of pixels."
             ),
-            open=lambda: _guarded("psnr", psnr),
+            load=lambda _: psnr,
             pool=pooled_psnr,
+            default=True,
         ),
         MetricRow(
             name="ssim",
@@ -58,7 +42,8 @@ METRICS: NamedTable[MetricRow] = NamedTable(
                 "sigma 1.5, K1 0.01, K2 0.03, population covariance, averaged over the three channels and the places "
                 "where the window lies inside the picture; undefined where a side is shorter than 11 pixels."
             ),
-            open=lambda: _guarded("ssim", ssim),
+            load=lambda _: ssim,
+            default=True,
         ),
         MetricRow(
             name="mae",
@@ -69,7 +54,121 @@ METRICS: NamedTable[MetricRow] = NamedTable(
                 "Mean absolute difference of the 8-bit RGB values of each picture over all pixels and channels, "
                 "divided by 255, so that 0 is identical and 1 is black against white."
             ),
-            open=lambda: _guarded("mae", mae),
+            load=lambda _: mae,
+            default=True,
+        ),
+        MetricRow(
+            name="lpips",
+            title="LPIPS (AlexNet)",
+            unit="",
+            higher_is_better=False,
+            protocol=(
+                "LPIPS 0.1 (Zhang et al. 2018) of each picture on 8-bit RGB scaled to [-1, 1], at its own size: "
+                f"AlexNet (sha256 {ALEXNET.sha256[:8]}) with the published heads; undefined where a side is shorter "
+                "than 31 pixels."
+            ),
+            load=load_alex,
+            weights=(ALEXNET,),
+        ),
+        MetricRow(
+            name="lpips_vgg",
+            title="LPIPS (VGG-16)",
+            unit="",
+            higher_is_better=False,
+            protocol=(
+                "LPIPS 0.1 (Zhang et al. 2018) of each picture on 8-bit RGB scaled to [-1, 1], at its own size: "
+                f"VGG-16 (sha256 {VGG16.sha256[:8]}) with the published heads; undefined where a side is shorter "
+                "than 16 pixels."
+            ),
+            load=load_vgg,
+            weights=(VGG16,),
+        ),
+        MetricRow(
+            name="ssim_vaes4rs",
+            title="SSIM (VAEs4RS)",
+            unit="",
+            higher_is_better=True,
+            protocol=(
+                "Structural similarity as in VAEs4RS, on RGB in [-1, 1] with data range 2 and so not comparable with "
+                "the usual: Gaussian window 11x11 with sigma 1.5, K1 0.01, K2 0.03, averaged over the three channels "
+                "and the whole picture mirrored at its edges (torchmetrics); undefined where a side is shorter than 6 "
+                "pixels."
+            ),
+            load=lambda _: ssim_vaes4rs,
         ),
     ],
 )
+
+SET_METRICS: NamedTable[SetMetricRow] = NamedTable(
+    "set metric",
+    [
+        SetMetricRow(
+            name="rfid",
+            title="rFID",
+            unit="",
+            higher_is_better=False,
+            measure=(
+                "Fréchet distance (Heusel et al. 2017) between all originals and all reconstructions, from means and "
+                "covariances (divisor N - 1) in float64."
+            ),
+            distance=FrechetDistance,
+            extractor=FID_INCEPTION,
+        ),
+        SetMetricRow(
+            name="kid",
+            title="KID",
+            unit="",
+            higher_is_better=False,
+            measure=(
+                "Kernel distance (Bińkowski et al. 2018) between all originals and all reconstructions, unbiased, with "
+                "the kernel (x·y / D + 1)³, over all pairs instead of random subsets, in float64, not multiplied."
+            ),
+            distance=PolynomialDistance,
+            extractor=FID_INCEPTION,
+        ),
+        SetMetricRow(
+            name="cmmd",
+            title="CMMD",
+            unit="",
+            higher_is_better=False,
+            measure=(
+                "1000 times the squared maximum mean discrepancy (Jayasumana et al. 2024) between all originals and "
+                "all reconstructions, features scaled to length 1, Gaussian kernel with sigma 10, over all pairs, in "
+                "float64."
+            ),
+            distance=GaussianDistance,
+            extractor=None,
+        ),
+        SetMetricRow(
+            name="rfid_vaes4rs",
+            title="rFID (VAEs4RS)",
+            unit="",
+            higher_is_better=False,
+            measure=(
+                "Fréchet distance (Heusel et al. 2017) between all originals and all reconstructions, from means and "
+                "covariances (divisor N - 1) in float64."
+            ),
+            distance=FrechetDistance,
+            extractor=STUDY_INCEPTION,
+            truncated=True,
+        ),
+    ],
+)
+
+WEIGHTS: NamedTable[WeightsFile] = NamedTable("weights file", [ALEXNET, VGG16, INCEPTION])
+"""Every file that a metric may want: what ``fetch`` can get."""
+
+
+def psnr_batch_vaes4rs(batch_size: int) -> MetricRow:
+    """PSNR as VAEs4RS aggregates it: ``pool`` is the mean over batches of so many pictures, in the order given."""
+    return replace(
+        METRICS["psnr"],
+        name="psnr_batch_vaes4rs",
+        title="PSNR (VAEs4RS)",
+        protocol=(
+            "PSNR as in VAEs4RS: 10 log10(255² / MSE) of each batch taken as one picture, averaged over the batches of "
+            f"{batch_size} pictures in the order of the source, of which the last may be short; it depends on both."
+        ),
+        pool=partial(batch_mean_psnr, batch_size=batch_size),
+        default=False,
+    )

@@ -46,7 +46,19 @@ if TYPE_CHECKING:
 
 OUR_COLUMNS = frozenset(
     {"id", "latent", "latent_std", "label", "height", "width", "source_path", "source_sha256", "source_bytes"}
-    | {"psnr", "ssim", "mae", "lpips", "thumbnail", "shard", "row", "tile_row", "tile_column"}
+    | {
+        "psnr",
+        "ssim",
+        "mae",
+        "lpips",
+        "lpips_vgg",
+        "ssim_vaes4rs",
+        "thumbnail",
+        "shard",
+        "row",
+        "tile_row",
+        "tile_column",
+    }
 )
 """Names that a further column of a source cannot keep."""
 

@@ -13,7 +13,7 @@ import pytest
 from latentstore_cli.options import Assignment, Size, device_name, source_row, vae_row
 
 from latentstore.errors import RequestError
-from latentstore.vaes import kl
+from latentstore.vaes.checkpoint import PACKAGED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def test_metrics_none_measures_nothing(run: Run, pictures: Path, tmp_path: Path)
 
 
 def test_the_shipped_vae_works_from_a_folder_too(run: Run, pictures: Path, tmp_path: Path) -> None:
-    folder = next(kl.PACKAGED.iterdir())
+    folder = next(PACKAGED.iterdir())
     result = run("build", pictures, "--vae", folder, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["manifest"]["vae"]["class_name"] == "AutoencoderKL"

@@ -50,8 +50,12 @@ def test_vaes_say_how_much_is_kept(run: Run) -> None:
     assert rows["sdxl"]["bits_per_pixel_float16"] == 1
     assert rows["pool8"]["bits_per_pixel_float16"] == 0.75
     assert rows["sd35"]["gated"] is True
+    assert (rows["flux2"]["gflops_256"], rows["flux2"]["pad_to"]) == (895.71, 16)
+    assert rows["flux2"]["normalisation"] == "patch_batch_norm"
+    assert rows["sana"]["stochastic"] is False
+    assert rows["taef2"]["tiling"].startswith("none: ")
     line = next(line for line in run("list", "vaes").stdout.splitlines() if line.startswith("  sd35 "))
-    assert line.split()[1:7] == ["16", "8", "1:12", "4", "83.8", "M"]
+    assert line.split()[1:8] == ["16", "8", "1:12", "4", "83.8", "M", "895.25"]
     assert "stabilityai-ai-community, gated" in line
     assert "stabilityai/stable-diffusion-3.5-large/vae" in line
 

@@ -52,6 +52,20 @@ def test_every_section_is_there_with_its_numbers(run: Run, built: Path, manifest
     assert row.split()[2:4] == ["6", f"{psnr.mean:.2f}"]
 
 
+def test_a_model_space_of_another_shape_is_shown(run: Run, tmp_path: Path) -> None:
+    from checkpoints import shrunk_row
+    from scenes import build_scenes, scenes
+
+    build_scenes(tmp_path, source=scenes(2, 40), vae=shrunk_row(tmp_path / "vae", "flux2"), metrics=())
+    text = run("show", tmp_path / "synthetic-flux2").stdout
+    assert "32x6x6, posterior mean, stored raw (unscaled)\n" in text
+    assert "  model space  patch_batch_norm: model = (patches(raw) - mean[c]) / std[c]\n" in text
+    assert "128x3x3: 2x2 cells joined into channels, 128 means and stds\n" in text
+    assert "on cpu in float32, channels_last\n" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("  train") and " .. " in line)
+    assert row.split()[1] == "32"
+
+
 def test_json_is_the_manifest_file(built: Path, run_installed: RunInstalled) -> None:
     result = run_installed("show", built, "--json")
     assert json.loads(result.stdout) == json.loads((built / "tiny-pool8" / "manifest.json").read_text(encoding="utf-8"))

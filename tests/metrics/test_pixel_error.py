@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
 
-from latentstore.metrics.pixel_error import mae, pooled_psnr, psnr
+from latentstore.metrics.pixel_error import batch_mean_psnr, mae, pooled_psnr, psnr
 
 if TYPE_CHECKING:
     from random import Random
@@ -120,3 +120,17 @@ def test_pooled_psnr_is_the_same_in_any_order(scored: list[tuple[float, int]], r
 def test_pooled_psnr_lies_between_the_worst_and_the_best(scores: list[float]) -> None:
     pooled = pooled_psnr(np.array(scores), np.ones(len(scores)))
     assert min(scores) - 1e-9 <= pooled <= max(scores) + 1e-9
+
+
+def test_psnr_by_batches_is_the_mean_of_what_torchmetrics_gives_for_each_batch() -> None:
+    clean, noisy = noisy_pair(7, 16, 24)
+    symmetric = [picture / 127.5 - 1 for picture in (clean, noisy)]
+    batches = [
+        torchmetrics_psnr(b, a, data_range=2.0).item()
+        for a, b in zip(*(torch.chunk(x, 3) for x in symmetric), strict=True)
+    ]
+    scores, pixels = psnr(clean, noisy), np.full(7, 16.0 * 24)
+    assert batch_mean_psnr(scores, pixels, 3) == pytest.approx(np.mean(batches), rel=1e-6)
+    assert batch_mean_psnr(scores, pixels, 1) == pytest.approx(scores.mean())
+    assert batch_mean_psnr(scores, pixels, 100) == pytest.approx(pooled_psnr(scores, pixels))
+    assert math.isnan(batch_mean_psnr(np.array([math.nan]), np.ones(1), 3))

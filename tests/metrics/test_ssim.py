@@ -14,7 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from latentstore.metrics import ssim as ssim_module
 from latentstore.metrics.pixel_error import psnr
-from latentstore.metrics.ssim import ssim
+from latentstore.metrics.ssim import ssim, ssim_vaes4rs
 
 
 def scikit_image_ssim(reference: torch.Tensor, reconstruction: torch.Tensor) -> list[float]:
@@ -136,3 +136,29 @@ def test_how_many_planes_go_together_does_not_matter(pixels: int, monkeypatch: p
 def test_memory_order_does_not_matter() -> None:
     clean, noisy = smooth_pair(2, 40, 50)
     assert ssim(clean, noisy.to(memory_format=torch.channels_last)).tolist() == ssim(clean, noisy).tolist()
+
+
+def torchmetrics_ssim_of_the_study(reference: torch.Tensor, reconstruction: torch.Tensor) -> list[float]:
+    """VAEs4RS' convention in float64: values in [-1, 1], torchmetrics' defaults."""
+    x, y = (picture.double() / 127.5 - 1 for picture in (reference, reconstruction))
+    scores: list[float] = structural_similarity_index_measure(y, x, data_range=2.0, reduction="none").tolist()
+    return scores
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (6, 40), (11, 11), (12, 13), (64, 48), (37, 500), (150, 130)])
+def test_the_studys_variant_equals_torchmetrics(height: int, width: int) -> None:
+    pair = smooth_pair(3, height, width)
+    np.testing.assert_allclose(ssim_vaes4rs(*pair), torchmetrics_ssim_of_the_study(*pair), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("values", [(0, 0), (0, 255), (127, 128), (128, 255), (3, 77), (120, 135)])
+def test_the_studys_variant_equals_torchmetrics_on_plain_pictures(values: tuple[int, int]) -> None:
+    pair = [torch.full((1, 3, 20, 30), value, dtype=torch.uint8) for value in values]
+    np.testing.assert_allclose(ssim_vaes4rs(*pair), torchmetrics_ssim_of_the_study(*pair), rtol=0, atol=1e-6)
+
+
+def test_the_studys_variant_is_another_number_and_undefined_elsewhere() -> None:
+    clean, noisy = smooth_pair(2, 64, 64)
+    assert np.abs(ssim_vaes4rs(clean, noisy) - ssim(clean, noisy)).max() > 1e-2
+    assert ssim_vaes4rs(clean, clean).tolist() == [1.0, 1.0]
+    assert np.isnan(ssim_vaes4rs(clean[..., :5, :], noisy[..., :5, :])).all()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from latentstore import VAES, kl_checkpoint
 from latentstore.errors import VaeError
 from latentstore.hashing import sha256_of
-from latentstore.vaes.kl import WEIGHTS
+from latentstore.vaes.checkpoint import WEIGHTS
 
 TINY: dict[str, Any] = {
     "block_out_channels": (8, 8, 8),

@@ -12,7 +12,8 @@ import torch
 
 from latentstore import VAES
 from latentstore.errors import UnknownNameError
-from latentstore.vaes.kl import PACKAGED, WEIGHTS
+from latentstore.normalisation import KINDS
+from latentstore.vaes.checkpoint import PACKAGED, WEIGHTS
 
 AT_HAND = [name for name, row in VAES.items() if row.packaged or not row.repo]
 
@@ -25,6 +26,34 @@ def test_a_row_says_what_a_publisher_must_know(name: str) -> None:
     assert row.licence
     assert row.summary
     assert bool(row.repo) + bool(row.packaged) <= 1
+    assert row.class_name
+    assert row.parameters is not None
+    assert row.gflops_256 is not None
+    assert row.tiling.startswith("none: ")  # no family can be tiled without seams, so none is
+    assert row.pixel_range in {"[-1, 1]", "[0, 1]"}
+    assert row.memory_format in {"contiguous", "channels_last"}
+    assert row.cpu_dtype in {"float32", "bfloat16"}
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_a_row_says_what_its_model_space_is_and_where_the_numbers_are(name: str) -> None:
+    row = VAES[name]
+    assert row.normalisation_kind in KINDS
+    assert row.normalisation is not None or row.numbers_from
+    assert (row.cells == 2) == (row.class_name in {"AutoencoderKLFlux2", "Taef2"})
+    if row.normalisation is not None:
+        assert row.normalisation.kind == row.normalisation_kind
+        row.normalisation.validate(row.channels)
+
+
+def test_the_rows_of_the_study_and_those_beside_them_are_there() -> None:
+    study = {"sd21", "sdxl", "sd35", "flux1", "flux2", "sana", "qwen"}
+    beside = {"sd-vae-ft-mse", "sdxl-fp16-fix", "wan21", "hunyuan21", "taesd", "taesdxl", "taesd3", "taef1", "taef2"}
+    assert set(VAES) == study | beside | set(AT_HAND)
+
+
+def test_only_rows_that_were_made_for_float16_allow_it() -> None:
+    assert [name for name, row in VAES.items() if row.float16_safe] == ["pool8", "sdxl-fp16-fix"]
 
 
 def test_reading_the_rows_loads_nothing_heavy() -> None:

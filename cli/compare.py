@@ -1,0 +1,269 @@
+"""`latentstore compare`: several VAEs on the same pictures, in one table and two figures."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    FOLDER,
+    Assignment,
+    Device,
+    RowName,
+    Size,
+    device_name,
+    json_option,
+    source_location_option,
+    source_row,
+    vae_row,
+)
+from .output import Page, note, print_json
+from .progress import BuildDisplay
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from latentstore.compare import Comparison
+    from latentstore.protocols import ProtocolRow
+    from latentstore.vaes.interface import VaeRow
+
+FIGURE_PICTURES = 4
+
+
+class PngFile(click.Path):
+    """A file to write whose name ends in .png."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, in a folder that exists."""
+        path = Path(str(value)).expanduser()
+        if path.suffix.lower() != ".png":
+            self.fail(f"expected a file name that ends in .png, found {str(value)!r}.", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {str(path.parent)!r} to write it into.", param, ctx)
+        return super().convert(str(path), param, ctx)
+
+
+@click.command("compare", short_help="Compare VAEs on the same images: quality, size, cost.")
+@click.argument("source", metavar="SOURCE")
+@click.option(
+    "--vae",
+    "vaes",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="VAE to measure; may be repeated. The three forms of `latentstore build`.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure a seeded sample of N pictures only.")
+@click.option(
+    "--protocol",
+    type=RowName("latentstore.protocols", "PROTOCOLS"),
+    default="ours",
+    show_default=True,
+    metavar="NAME",
+    help="ours: how this project measures; vaes4rs: how the study VAEs4RS does, under other column names.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Keep the built datasets in DIR, and use those that are there.  [default: a temporary folder]",
+)
+@click.option(
+    "--figure",
+    type=PngFile(dir_okay=False),
+    metavar="FILE.png",
+    help="Draw originals and reconstructions into FILE.png, and quality against bits per pixel, with JPEG, WebP and "
+    "AVIF, into FILE-rate.png.",
+)
+@click.option(
+    "--weights",
+    "--metric-weights",
+    "weights",
+    type=FOLDER,
+    envvar="LATENTSTORE_METRIC_WEIGHTS",
+    show_envvar=True,
+    metavar="FOLDER",
+    help="Folder with the files that LPIPS and FID want; without them they are shown as unavailable.",
+)
+@source_location_option
+@click.option(
+    "--source-option",
+    "source_options",
+    multiple=True,
+    type=Assignment(),
+    help="Option of the source's reader, such as count=64 for synthetic scenes; may be repeated.",
+)
+@click.option("--resize", type=Size(shorter_side=True), help="Scale so that the shorter side is N, or to HxW exactly.")
+@click.option("--crop", type=Size(), help="Centre crop, after resizing; smaller pictures are skipped.")
+@click.option("--tile", type=Size(), help="Cut into tiles, after cropping.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the sample, of the order, of draws from a posterior, and of the pictures in the figure.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pictures encoded at once; the PSNR of vaes4rs depends on it.  [default: 16]",
+)
+@click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    help="Where the VAEs compute; auto takes a CUDA device where there is one.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
+    help="Precision of the VAEs' arithmetic.  [default: float32; bfloat16 for vaes4rs]",
+)
+@click.option("--markdown", is_flag=True, help="Print Markdown instead of tables.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, /, source: str, vaes: tuple[str, ...], *, markdown: bool, as_json: bool, **wanted: Any
+) -> None:
+    """Build SOURCE with every VAE, and put side by side what each costs, keeps and loses.
+
+    SOURCE is a name from `latentstore list sources`, a folder of images, or hub:user/repo, as for `latentstore build`.
+    A VAE that cannot be loaded is a line that says why; the others are measured, and the exit code is 1. For resisc45
+    and aid the numbers that the study VAEs4RS published stand beside those measured here, marked where they were
+    measured in another way.
+
+    \b
+    Examples:
+      latentstore compare synthetic --vae pool8 --vae demo --limit 12
+      latentstore compare resisc45 --vae sdxl --vae flux1 --limit 500 --figure vaes.png
+      latentstore compare aid --vae sd21 --protocol vaes4rs --weights . --markdown
+    """
+    if markdown and as_json:
+        raise click.UsageError("--json and --markdown are two forms of one result: choose one.")
+    figure = wanted.pop("figure")
+    comparison = _compared(source, vaes, pictures=FIGURE_PICTURES if figure else 0, **wanted)
+    figures = _drawn(comparison, Path(figure)) if figure else []
+    if as_json:
+        from latentstore.comparison_report import to_json
+
+        print_json({**to_json(comparison), "figures": [str(path) for path in figures]})
+    elif markdown:
+        from latentstore.comparison_report import markdown as rendered
+
+        click.echo(rendered(comparison), nl=False)
+    else:
+        _page(comparison, figures).print()
+    ctx.exit(0 if comparison.ok else 1)
+
+
+def _compared(
+    source: str,
+    vaes: tuple[str, ...],
+    *,
+    protocol: ProtocolRow,
+    source_location: str | None,
+    source_options: tuple[tuple[str, Any], ...],
+    resize: tuple[int, ...] | None,
+    crop: tuple[int, int] | None,
+    tile: tuple[int, int] | None,
+    device: str,
+    pictures: int,
+    **kept: Any,
+) -> Comparison:
+    from latentstore import Preparation, compare
+    from latentstore.rate_curves import ENCODERS
+
+    rows = [_vae(text) for text in dict.fromkeys(vaes)]
+    with CompareDisplay(len(rows)) as display:
+        return compare(
+            source_row(source, location=source_location, options=dict(source_options)),
+            rows,
+            protocol=protocol,
+            preparation=Preparation(resize=resize, crop=crop, tile=tile),
+            device=device_name(device),
+            pictures=pictures,
+            encoders=list(ENCODERS.values()) if pictures else (),
+            progress=display.of,
+            **kept,
+        )
+
+
+def _vae(text: str) -> VaeRow:
+    """The row; for a checkpoint that cannot be looked into, one that says so when it is loaded, and stops no other."""
+    from latentstore.errors import VaeError
+    from latentstore.vaes.interface import LoadOptions, Vae, VaeRow
+
+    try:
+        return vae_row(text)
+    except VaeError as error:
+        reason = str(error)
+
+        def refuse(_row: VaeRow, _options: LoadOptions) -> Vae:
+            raise VaeError(reason)
+
+        return VaeRow(name=text, family=refuse, channels=0, stride=1, licence="unknown")
+
+
+def _drawn(comparison: Comparison, path: Path) -> list[Path]:
+    """The figures' files; none where no VAE was measured."""
+    from latentstore.comparison_figure import pictures_png
+    from latentstore.rate_plot import rate_png
+
+    if not comparison.originals:
+        note("No figure was drawn: no VAE was measured.")
+        return []
+    rate = path.with_name(f"{path.stem}-rate{path.suffix}")
+    path.write_bytes(pictures_png(comparison))
+    rate.write_bytes(rate_png(comparison))
+    return [path, rate]
+
+
+def _page(comparison: Comparison, figures: list[Path]) -> Page:
+    from latentstore.comparison_report import cost_table, published_table, quality_table, sections, title
+
+    page = Page()
+    page.heading(title(comparison))
+    published = published_table(comparison)
+    for table, below in ((quality_table(comparison), 0), (cost_table(comparison), 2), (published, 0)):
+        if table is not None:
+            page.heading(table.title)
+            page.table(table.columns, table.rows, below=below)
+    for heading, remarks in sections(comparison):
+        page.heading(heading)
+        page.pairs(remarks)
+    for path in figures:
+        page.line(f"Figure: {path}")
+    if comparison.out is not None:
+        page.line(f"Kept: {', '.join(vae.config for vae in comparison.vaes if vae.config)} in {comparison.out}")
+    return page
+
+
+@dataclass
+class CompareDisplay:
+    """Shows the build of one VAE after the other; use it as a context."""
+
+    total: int
+    _current: ExitStack = field(default_factory=ExitStack)
+    _number: int = 0
+
+    def __enter__(self) -> CompareDisplay:  # noqa: PYI034 (typing.Self is younger than Python 3.10)
+        return self
+
+    def of(self, vae: str) -> BuildDisplay:
+        """The display of the next VAE's build; the one before is closed."""
+        self._current.close()
+        self._number += 1
+        note(f"{vae}, {self._number} of {self.total}:")
+        return self._current.enter_context(BuildDisplay())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._current.__exit__(kind, error, trace)
