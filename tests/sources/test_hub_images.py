@@ -434,7 +434,9 @@ def test_a_config_can_be_chosen_and_an_unknown_one_names_the_nearest(tmp_path: P
     assert len(opened(tmp_path, config="large").splits["train"]) == 2
     with pytest.raises(UnknownNameError, match="Did you mean 'large'"):
         opened(tmp_path, config="larg")
-    with pytest.raises(SourceError, match=r"has several configs; choose one with the source option config=NAME, of: small, large"):
+    with pytest.raises(
+        SourceError, match=r"has several configs; choose one with the source option config=NAME, of: small, large"
+    ):
         opened(tmp_path)
 
 
