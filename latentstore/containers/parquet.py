@@ -92,7 +92,7 @@ class ParquetShard:
         import pyarrow.parquet as pq
 
         with _damage_to(f"Shard {self._path} cannot be read as Parquet"):
-            file = pq.ParquetFile(self._path, memory_map=True)
+            file = pq.ParquetFile(self._path, memory_map=True, page_checksum_verification=True)
             arrow = file.schema_arrow
             missing = {"latent", *self._schema.scalar_columns} - set(arrow.names)
             if missing:
@@ -219,6 +219,7 @@ def _writer_options(schema: ShardSchema, layout: str) -> dict[str, Any]:
         "write_statistics": list(schema.scalar_columns),
         "use_dictionary": list(schema.scalar_columns),
         "version": "2.6",
+        "write_page_checksum": True,  # a byte that was flipped on the way is noticed when the page is decoded
         "store_schema": True,
     }
     if layout == FAST:

@@ -334,3 +334,21 @@ def test_an_index_that_lacks_a_column_is_named(tmp_path: Path) -> None:
         read_index(path, ["id", "ssim"])
     assert str(caught.value).startswith(f"Index {path} cannot be read: ")
     assert "ssim" in str(caught.value)
+
+
+def test_a_flipped_bit_among_compressed_numbers_is_noticed_when_they_are_decoded(tmp_path: Path) -> None:
+    schema = ShardSchema((4, 16, 16), "float16", None, ())
+    rng = np.random.default_rng(0)
+    records = [
+        LatentRecord(str(row), rng.normal(size=(4, 16, 16)).astype("float16"), None, 1, 1, "", "", 0, {})
+        for row in range(8)
+    ]
+    path = tmp_path / "train-00000-of-00001.parquet"
+    write_parquet(path, schema, "compact", records)
+    sound = path.read_bytes()
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    page = range(chunk.data_page_offset + 60, chunk.data_page_offset + chunk.total_compressed_size)
+    for place in page[:: len(page) // 40]:
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        with pytest.raises(DamagedShardError, match=r"train-00000-of-00001\.parquet"):
+            open_parquet(path, schema).latents(np.arange(8))

@@ -1,0 +1,66 @@
+"""Conditions on scalar columns: the same rows as Python itself would pick, and nothing but conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latentstore.errors import RequestError, UnknownNameError
+from latentstore.row_filter import columns_in, rows_where
+
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.floats(-5, 5), st.sampled_from("abc")), min_size=1, max_size=20)
+CONDITIONS = [
+    "x > 0",
+    "n == 2 or x <= -1.5",
+    "not (n in (1, 2))",
+    "s not in ['a'] and n != 3",
+    "-1 < x < 1",
+    "0 <= n and n < 2 and s == 'b'",
+]
+
+
+@given(ROWS, st.sampled_from(CONDITIONS))
+def test_a_condition_picks_the_rows_that_python_would_pick(rows: list[tuple[int, float, str]], condition: str) -> None:
+    columns = {"n": [row[0] for row in rows], "x": [row[1] for row in rows], "s": [row[2] for row in rows]}
+    expected = [eval(condition, {}, {"n": n, "x": x, "s": s}) for n, x, s in rows]  # noqa: S307 (our own text)
+    assert rows_where(condition, columns, None).tolist() == expected
+
+
+def test_missing_values_satisfy_no_comparison() -> None:
+    columns: dict[str, list[Any]] = {"x": [None, 1.0, None, 3.0]}
+    assert rows_where("x > 2", columns, None).tolist() == [False, False, False, True]
+    assert rows_where("x != 1.0", columns, None).tolist() == [False, False, False, True]
+
+
+def test_class_names_stand_for_labels_on_either_side() -> None:
+    columns: dict[str, list[Any]] = {"label": [0, 1, None, 1]}
+    assert rows_where("label == 'sea'", columns, ["land", "sea"]).tolist() == [False, True, False, True]
+    assert rows_where("'land' == label", columns, ["land", "sea"]).tolist() == [True, False, False, False]
+
+
+def test_labels_are_numbers_where_there_are_no_names() -> None:
+    assert rows_where("label >= 1", {"label": [0, 1, 2]}, None).tolist() == [False, True, True]
+
+
+def test_the_columns_of_a_condition_are_those_it_names() -> None:
+    assert columns_in("psnr > 3 and label in ('a', 'b')", ["label", "psnr", "id"]) == ["label", "psnr"]
+    with pytest.raises(UnknownNameError, match="Did you mean 'psnr'"):
+        columns_in("psnt > 3", ["label", "psnr", "id"])
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["", "x", "x >", "x = 3", "f(x) > 3", "x.real > 3", "x[0] > 3", "lambda: x", "x if x else x", "x + 1 > 2", "(x := 3) > 2"],
+)
+def test_anything_else_is_refused_in_a_sentence(condition: str) -> None:
+    with pytest.raises(RequestError):
+        rows_where(condition, {"x": [1.0]}, None)
+
+
+def test_a_long_chain_of_conditions_works() -> None:
+    condition = " or ".join(f"n == {number}" for number in range(0, 300, 2))
+    assert np.array_equal(rows_where(condition, {"n": list(range(300))}, None), np.arange(300) % 2 == 0)
