@@ -27,8 +27,8 @@ from .progress import BuildDisplay
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from latentstore.compare import Comparison
-    from latentstore.protocols import ProtocolRow
+    from latentstore.comparison.compare import Comparison
+    from latentstore.comparison.protocols import ProtocolRow
     from latentstore.vaes.interface import VaeRow
 
 FIGURE_PICTURES = 4
@@ -60,7 +60,7 @@ class PngFile(click.Path):
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Measure a seeded sample of N pictures only.")
 @click.option(
     "--protocol",
-    type=RowName("latentstore.protocols", "PROTOCOLS"),
+    type=RowName("latentstore.comparison.protocols", "PROTOCOLS"),
     default="ours",
     show_default=True,
     metavar="NAME",
@@ -151,11 +151,11 @@ def command(
     comparison = _compared(source, vaes, pictures=FIGURE_PICTURES if figure else 0, **wanted)
     figures = _drawn(comparison, Path(figure)) if figure else []
     if as_json:
-        from latentstore.comparison_report import to_json
+        from latentstore.comparison.report import to_json
 
         print_json({**to_json(comparison), "figures": [str(path) for path in figures]})
     elif markdown:
-        from latentstore.comparison_report import markdown as rendered
+        from latentstore.comparison.report import markdown as rendered
 
         click.echo(rendered(comparison), nl=False)
     else:
@@ -178,7 +178,7 @@ def _compared(
     **kept: Any,
 ) -> Comparison:
     from latentstore import Preparation, compare
-    from latentstore.rate_curves import ENCODERS
+    from latentstore.comparison.rate_curves import ENCODERS
 
     rows = [_vae(text) for text in dict.fromkeys(vaes)]
     with CompareDisplay(len(rows)) as display:
@@ -213,8 +213,8 @@ def _vae(text: str) -> VaeRow:
 
 def _drawn(comparison: Comparison, path: Path) -> list[Path]:
     """The figures' files; none where no VAE was measured."""
-    from latentstore.comparison_figure import pictures_png
-    from latentstore.rate_plot import rate_png
+    from latentstore.comparison.figure import pictures_png
+    from latentstore.comparison.rate_plot import rate_png
 
     if not comparison.originals:
         note("No figure was drawn: no VAE was measured.")
@@ -226,7 +226,7 @@ def _drawn(comparison: Comparison, path: Path) -> list[Path]:
 
 
 def _page(comparison: Comparison, figures: list[Path]) -> Page:
-    from latentstore.comparison_report import cost_table, published_table, quality_table, sections, title
+    from latentstore.comparison.report import cost_table, published_table, quality_table, sections, title
 
     page = Page()
     page.heading(title(comparison))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from latentstore.build import BuildProgress as BuildProgress
 from latentstore.build import build as build
-from latentstore.compare import Comparison as Comparison
-from latentstore.compare import compare as compare
+from latentstore.comparison.compare import Comparison as Comparison
+from latentstore.comparison.compare import compare as compare
+from latentstore.comparison.protocols import PROTOCOLS as PROTOCOLS
 from latentstore.containers.table import CONTAINERS as CONTAINERS
 from latentstore.errors import LatentStoreError as LatentStoreError
 from latentstore.load import LatentDataset as LatentDataset
@@ -19,7 +20,6 @@ from latentstore.normalisation import flux2_to_taef2 as flux2_to_taef2
 from latentstore.normalisation import taef2_to_flux2 as taef2_to_flux2
 from latentstore.pixels import Preparation as Preparation
 from latentstore.plan import BuildPlan as BuildPlan
-from latentstore.protocols import PROTOCOLS as PROTOCOLS
 from latentstore.sources.interface import SourceRow as SourceRow
 from latentstore.sources.table import SOURCES as SOURCES
 from latentstore.sources.table import folder_source as folder_source

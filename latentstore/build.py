@@ -70,7 +70,7 @@ def build(
     source = plan.source.open()
     rows = plan_rows(plan, source)
     vae = plan.vae.load(device=plan.device, dtype=plan.dtype)
-    fingerprint = plan.fingerprint(rows, vae.identity.weights_sha256)
+    fingerprint = plan.fingerprint(rows, vae.identity)
     folder = Path(out) / plan.config
     finished_before = sealed_manifest(folder, fingerprint)
     if finished_before is not None:

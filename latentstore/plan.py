@@ -21,7 +21,7 @@ from latentstore.records import SkippedTile
 from latentstore.sources.interface import OpenSource, SourceRow, SplitReader
 from latentstore.storage.interface import StorageRow
 from latentstore.storage.table import STORAGES
-from latentstore.vaes.interface import VaeRow
+from latentstore.vaes.interface import VaeIdentity, VaeRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +82,7 @@ class BuildPlan:
             if value is not None and value < 1:
                 raise RequestError(f"Expected {name} of 1 or more, found {value}.")
 
-    def fingerprint(self, rows: PlannedRows, weights_sha256: str | None) -> dict[str, Any]:
+    def fingerprint(self, rows: PlannedRows, vae: VaeIdentity) -> dict[str, Any]:
         """What must agree for two builds to be the same, as plain JSON."""
         return {
             "config": self.config,
@@ -92,7 +92,8 @@ class BuildPlan:
             "options": plain(self.source.options),
             "pictures": rows.digest,
             "vae": self.vae.name,
-            "weights_sha256": weights_sha256,
+            "weights_sha256": vae.weights_sha256,
+            "posterior": vae.posterior,
             "device": self.device.split(":")[0],
             "dtype": self.dtype,
             "memory_format": self.vae.memory_format,

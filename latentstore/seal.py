@@ -137,7 +137,7 @@ def _manifest(done: Sealing, splits: Mapping[str, SplitInfo], index: Mapping[str
         format_version=FORMAT_VERSION,
         config=plan.config,
         latent_shape=done.schema.latent_shape,
-        posterior="mean",
+        posterior=vae.identity.posterior,
         source=SourceInfo(
             name=plan.source.name,
             location=plan.source.location,

@@ -25,7 +25,7 @@ CONDITIONS = [
 
 @given(ROWS, st.sampled_from(CONDITIONS))
 def test_a_condition_picks_the_rows_that_python_would_pick(rows: list[tuple[int, float, str]], condition: str) -> None:
-    columns = {"n": [row[0] for row in rows], "x": [row[1] for row in rows], "s": [row[2] for row in rows]}
+    columns: dict[str, list[Any]] = {name: [row[place] for row in rows] for place, name in enumerate("nxs")}
     expected = [eval(condition, {}, {"n": n, "x": x, "s": s}) for n, x, s in rows]  # noqa: S307 (our own text)
     assert rows_where(condition, columns, None).tolist() == expected
 
@@ -54,7 +54,19 @@ def test_the_columns_of_a_condition_are_those_it_names() -> None:
 
 @pytest.mark.parametrize(
     "condition",
-    ["", "x", "x >", "x = 3", "f(x) > 3", "x.real > 3", "x[0] > 3", "lambda: x", "x if x else x", "x + 1 > 2", "(x := 3) > 2"],
+    [
+        "",
+        "x",
+        "x >",
+        "x = 3",
+        "f(x) > 3",
+        "x.real > 3",
+        "x[0] > 3",
+        "lambda: x",
+        "x if x else x",
+        "x + 1 > 2",
+        "(x := 3) > 2",
+    ],
 )
 def test_anything_else_is_refused_in_a_sentence(condition: str) -> None:
     with pytest.raises(RequestError):

@@ -29,6 +29,7 @@ from latentstore.sources.hub_images import open_hub_images
 from latentstore.sources.image_folder import open_image_folder
 from latentstore.sources.interface import SourceRow
 from latentstore.sources.naming import printable
+from latentstore.sources.sample import LIMIT, LIMIT_SEED, sample_of
 from latentstore.sources.synthetic import open_synthetic
 
 if TYPE_CHECKING:
@@ -207,4 +208,7 @@ def source_of(info: SourceInfo) -> SourceRow:
     known: SourceRow | None = SOURCES.get(info.name)
     # A folder may happen to be called like a row of the table.
     row = known if known is not None and known.reader is reader else SourceRow(name=info.name, reader=reader)
-    return replace(row, location=info.location, revision=info.revision, options=dict(info.options))
+    options = dict(info.options)
+    limit, seed = options.pop(LIMIT, None), options.pop(LIMIT_SEED, 0)
+    row = replace(row, location=info.location, revision=info.revision, options=options)
+    return row if limit is None else sample_of(row, limit, seed)

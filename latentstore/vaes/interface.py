@@ -54,6 +54,8 @@ class VaeIdentity:
     """The commit that was read, where it is known."""
     weights_sha256: str | None
     """Of the weights file (LFS object id on the Hub), of several one after another; None for a VAE without weights."""
+    posterior: str = "mean"
+    """What ``encode`` gives of the posterior: its mean, or a ``sample`` where a study is reproduced."""
 
 
 @dataclass(frozen=True)

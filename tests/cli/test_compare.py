@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from latentstore import Manifest
-from latentstore.comparison_figure import CAPTION, GAP, HEADING, MARGIN, SIDE, TITLE
-from latentstore.rate_plot import FOOT, PANEL_HEIGHT, WIDTH
+from latentstore.comparison.figure import CAPTION, GAP, HEADING, MARGIN, SIDE, TITLE
+from latentstore.comparison.rate_plot import FOOT, PANEL_HEIGHT, WIDTH
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ from io import BytesIO
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
-from latentstore.comparison_figure import BACKGROUND, GREY, INK, font
+from latentstore.comparison.figure import BACKGROUND, GREY, INK, font
 from latentstore.errors import RequestError
 
 if TYPE_CHECKING:
-    from latentstore.compare import Comparison
+    from latentstore.comparison.compare import Comparison
     from latentstore.metrics.interface import MetricRow
 
     Point = tuple[float, float]

@@ -26,13 +26,13 @@ from latentstore import (
     folder_source,
     open_store,
 )
-from latentstore.compare import ComparedVae
+from latentstore.comparison.compare import ComparedVae
+from latentstore.comparison.protocols import ColumnRow, ProtocolRow
+from latentstore.comparison.rate_curves import ENCODERS
 from latentstore.errors import RequestError, SourceError, VaeError
 from latentstore.manifest import Manifest
 from latentstore.metrics.frechet import FrechetDistance
 from latentstore.metrics.interface import ExtractorRow, SetMetricRow
-from latentstore.protocols import ColumnRow, ProtocolRow
-from latentstore.rate_curves import ENCODERS
 from latentstore.vaes.pooling import PoolingVae
 
 if TYPE_CHECKING:

@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.build import Progress, build
-from latentstore.card import write_card
+from latentstore.comparison.protocols import OURS, ColumnRow, ProtocolRow, Score
+from latentstore.comparison.published import PublishedRow, published_for
+from latentstore.comparison.rate_curves import EncoderRow, RateCurve, mean_scores, rate_curve
+from latentstore.comparison.replay import replay
+from latentstore.comparison.sampled_posterior import SAMPLE, sampled
 from latentstore.errors import LatentStoreError, RequestError
 from latentstore.manifest import Manifest, SizeLedger
 from latentstore.metrics.inception import truncated_uint8
@@ -25,13 +29,8 @@ from latentstore.metrics.interface import SetScorer, open_together, update_toget
 from latentstore.metrics.table import METRICS
 from latentstore.pixels import Preparation, to_uint8
 from latentstore.plan import BuildPlan
-from latentstore.protocols import OURS, SAMPLE, ColumnRow, ProtocolRow, Score
-from latentstore.published import PublishedRow, published_for
 from latentstore.quality import MetricSummary, summarise
-from latentstore.rate_curves import EncoderRow, RateCurve, mean_scores, rate_curve
-from latentstore.replay import replay
-from latentstore.sampled_posterior import sampled
-from latentstore.source_sample import sample_of
+from latentstore.sources.sample import sample_of
 from latentstore.store import LatentStore
 
 if TYPE_CHECKING:
@@ -392,7 +391,7 @@ def _measured(workshop: _Workshop, row: VaeRow, progress: Progress | None) -> Co
     onlooker = _Onlooker(workshop, vae)
     try:
         manifest = build(plan, workshop.root, progress=progress, observe=onlooker)
-        store = LatentStore(workshop.root / plan.config, _with_posterior(workshop, row, plan, manifest))
+        store = LatentStore(workshop.root / plan.config, manifest)
         if onlooker.wants_pictures and onlooker.pictures < manifest.rows:  # of an earlier run, not decoded in this one
             onlooker = _Onlooker(workshop, vae)
             for batch in replay(store, plan, vae):
@@ -403,16 +402,6 @@ def _measured(workshop: _Workshop, row: VaeRow, progress: Progress | None) -> Co
     finally:
         if not workshop.keep:
             shutil.rmtree(workshop.root / plan.config, ignore_errors=True)
-
-
-def _with_posterior(workshop: _Workshop, row: VaeRow, plan: BuildPlan, manifest: Manifest) -> Manifest:
-    """The manifest, saying that samples are stored where they are."""
-    if workshop.protocol.posterior != SAMPLE or not row.stochastic or manifest.posterior == SAMPLE:
-        return manifest
-    found = replace(manifest, posterior=SAMPLE)
-    found.write(workshop.root / plan.config)
-    write_card(workshop.root)
-    return found
 
 
 def _chosen_pictures(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentstore import PROTOCOLS, SOURCES, VAES
-from latentstore.published import CAVEATS, NUMBERS, PICTURES, PUBLISHED, published_for
+from latentstore.comparison.published import CAVEATS, NUMBERS, PICTURES, PUBLISHED, published_for
 
 
 @pytest.mark.parametrize("source", ["resisc45", "aid"])

@@ -52,6 +52,8 @@ def sample_of(row: SourceRow, limit: int, seed: int = 0) -> SourceRow:
         own = {name: value for name, value in asked.options.items() if name not in (LIMIT, LIMIT_SEED)}
         return _sampled(replace(asked, reader=row.reader, options=own).open(), asked.name, limit, seed)
 
+    # A manifest names the reader that knows the pictures; the options say that only some were taken.
+    open_sample.__name__ = row.reader.__name__
     # What the publisher counts is the whole, so nothing is expected of a part.
     options = {**row.options, LIMIT: limit, LIMIT_SEED: seed}
     return replace(row, reader=open_sample, options=options, expected_images=None)

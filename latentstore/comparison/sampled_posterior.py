@@ -14,6 +14,8 @@ from latentstore.errors import VaeError
 from latentstore.records import LatentBatch
 from latentstore.vaes.interface import LoadOptions, Vae, VaeIdentity, VaeRow
 
+SAMPLE = "sample"
+
 if TYPE_CHECKING:
     import torch
 
@@ -34,8 +36,8 @@ class SampledVae:
 
     @property
     def identity(self) -> VaeIdentity:
-        """Exactly which weights these are."""
-        return self.vae.identity
+        """Exactly which weights these are, and that samples are drawn."""
+        return replace(self.vae.identity, posterior=SAMPLE)
 
     @property
     def normalisation(self) -> Normalisation:

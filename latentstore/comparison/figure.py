@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.comparison.rate_curves import planes
 from latentstore.errors import RequestError
 from latentstore.metrics.table import METRICS
-from latentstore.rate_curves import planes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from latentstore.compare import ComparedVae, Comparison
+    from latentstore.comparison.compare import ComparedVae, Comparison
 
     Picture = NDArray[np.uint8]
 

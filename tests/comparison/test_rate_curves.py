@@ -13,7 +13,7 @@ from scenes import smooth_picture
 from skimage.metrics import peak_signal_noise_ratio
 
 from latentstore import METRICS
-from latentstore.rate_curves import ENCODERS, mean_scores, rate_curve
+from latentstore.comparison.rate_curves import ENCODERS, mean_scores, rate_curve
 
 PICTURES = [smooth_picture(48, 64, seed) for seed in range(3)]
 SCORERS = {"psnr": METRICS["psnr"].open(), "mae": METRICS["mae"].open()}

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from scenes import scenes
 
 from latentstore import METRICS, PROTOCOLS, VAES, Comparison, compare
-from latentstore import rate_plot as plot
+from latentstore.comparison import rate_plot as plot
+from latentstore.comparison.rate_curves import ENCODERS, RateCurve
 from latentstore.errors import RequestError
-from latentstore.rate_curves import ENCODERS, RateCurve
 
 ENCODER = replace(ENCODERS["JPEG"], qualities=(10, 50, 90))
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from scenes import plan, scenes, write_pictures
 
-from latentstore import SourceRow, build, folder_source
+from latentstore import SourceRow, build, folder_source, verify
 from latentstore.errors import RequestError
 from latentstore.records import Tile
-from latentstore.source_sample import sample_of
 from latentstore.sources.interface import OpenSource, SplitReader
+from latentstore.sources.sample import sample_of
 
 
 def ids(row: SourceRow) -> list[str]:
@@ -64,7 +64,8 @@ def test_what_was_drawn_is_recorded(tmp_path: Path) -> None:
     manifest = build(plan(source=sample_of(scenes(20), 5, seed=3)), tmp_path)
     assert manifest.source.options == {"count": 20, "size": 40, "limit": 5, "limit_seed": 3}
     assert manifest.source.images == {"train": 5}
-    assert manifest.source.reader == "open_sample"
+    assert manifest.source.reader == "open_synthetic"
+    assert verify(tmp_path).results[-1].status == "passed"
     assert not any("MISMATCH" in sentence for sentence in manifest.source.ingest)
 
 

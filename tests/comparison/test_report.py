@@ -11,7 +11,9 @@ from noisy import NOISY
 from scenes import scenes
 
 from latentstore import PROTOCOLS, VAES, Comparison, VaeRow, compare
-from latentstore.comparison_report import (
+from latentstore.comparison.published import CAVEATS, STUDY_SOURCE
+from latentstore.comparison.rate_curves import ENCODERS
+from latentstore.comparison.report import (
     cost_table,
     markdown,
     number,
@@ -22,8 +24,6 @@ from latentstore.comparison_report import (
     to_json,
 )
 from latentstore.errors import VaeError
-from latentstore.published import CAVEATS, STUDY_SOURCE
-from latentstore.rate_curves import ENCODERS
 from latentstore.vaes.interface import LoadOptions, Vae
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scenes import scenes, smooth_picture, write_pictures
 
 from latentstore import VAES, Comparison, compare, folder_source
-from latentstore.comparison_figure import CAPTION, GAP, HEADING, MARGIN, SIDE, TITLE, fitted, layout_of, pictures_png
+from latentstore.comparison.figure import CAPTION, GAP, HEADING, MARGIN, SIDE, TITLE, fitted, layout_of, pictures_png
 from latentstore.errors import RequestError
 
 ROWS = [VAES["pool8"], NOISY]

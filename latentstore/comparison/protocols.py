@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.comparison.sampled_posterior import SAMPLE
 from latentstore.metrics.interface import MetricRow, SetMetricRow
 from latentstore.metrics.table import METRICS, SET_METRICS, psnr_batch_vaes4rs
 from latentstore.named_table import NamedTable
@@ -20,7 +21,7 @@ from latentstore.plan import SHUFFLED, SOURCE_ORDER
 if TYPE_CHECKING:
     from latentstore.manifest import Manifest
 
-MEAN, SAMPLE = "mean", "sample"
+MEAN = "mean"
 STUDY_BATCH = 16
 """Pictures a batch when the study's tables were made, as its history suggests; its later default is another."""
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentstore.card import ratio_in_words
+from latentstore.comparison.published import CAVEATS, NUMBERS, PICTURES, STUDY, STUDY_SOURCE
 from latentstore.json_records import plain
-from latentstore.published import CAVEATS, NUMBERS, PICTURES, STUDY, STUDY_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from latentstore.compare import ComparedVae, Comparison
-    from latentstore.protocols import ColumnRow
-    from latentstore.published import PublishedRow
+    from latentstore.comparison.compare import ComparedVae, Comparison
+    from latentstore.comparison.protocols import ColumnRow
+    from latentstore.comparison.published import PublishedRow
 
 NONE = "-"
 NOT_MEASURED = "not measured"
