@@ -86,17 +86,20 @@ def _containers() -> list[Row]:
 
 
 def _metrics() -> list[Row]:
-    from latentstore.metrics.table import METRICS
+    from latentstore.metrics.table import METRICS, SET_METRICS
 
     return [
         {
             "name": row.name,
             "title": row.title,
+            "of": of,
             "unit": row.unit or None,
             "higher_is_better": row.higher_is_better,
+            "weights": [file.name for file in row.weights],
             "protocol": row.protocol,
         }
-        for row in METRICS.values()
+        for of, table in (("picture", METRICS), ("set", SET_METRICS))
+        for row in table.values()
     ]
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": CommandRow(".verify", "nothing was changed; typing the same command again starts over."),
     "show": CommandRow(".show", "nothing was changed."),
     "compare": CommandRow(".compare", "VAEs that were measured are kept in --out, and lost without it."),
+    "fetch": CommandRow(".fetch", "nothing incomplete was left; typing the same command again starts over."),
     "list": CommandRow(".list", "nothing was changed."),
 }
 

@@ -130,4 +130,4 @@ def _wanted(weights: WeightsFile) -> str:
 
 def _how_to_get(weights: WeightsFile) -> str:
     size = f"{weights.bytes / 1e6:,.0f} MB, {weights.licence}"
-    return f"download {weights.url} ({size}) and name its folder with --metric-weights"
+    return f"type latentstore fetch FOLDER {weights.name} ({size}, from {weights.url}), then --metric-weights FOLDER"

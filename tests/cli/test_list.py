@@ -9,7 +9,7 @@ import pytest
 from latentstore_cli.list import LISTINGS
 
 from latentstore.containers.table import CONTAINERS
-from latentstore.metrics.table import METRICS
+from latentstore.metrics.table import METRICS, SET_METRICS
 from latentstore.sources.table import SOURCES
 from latentstore.storage.table import STORAGES
 from latentstore.vaes.table import VAES
@@ -25,7 +25,7 @@ TABLES: dict[str, Iterable[str]] = {
     "sources": SOURCES,
     "storages": STORAGES,
     "containers": CONTAINERS,
-    "metrics": METRICS,
+    "metrics": [*METRICS, *SET_METRICS],
     "checks": CHECKS,
 }
 
@@ -84,7 +84,7 @@ def test_a_real_terminal_puts_details_below_each_row(run_on_terminal: RunOnTermi
 def test_a_pipe_gets_no_escapes(run_installed: RunInstalled) -> None:
     result = run_installed("list", "metrics", env={"FORCE_COLOR": "1"})
     assert "\x1b" not in result.stdout + result.stderr
-    assert len(result.stdout.splitlines()) == len(METRICS) + 1
+    assert len(result.stdout.splitlines()) == len(METRICS) + len(SET_METRICS) + 1
 
 
 def test_an_unknown_table_is_a_usage_error(run: Run) -> None:

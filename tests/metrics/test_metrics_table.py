@@ -97,8 +97,8 @@ def test_a_metric_without_its_weights_says_which_file_it_wants_and_how_to_get_it
     (file,) = row.weights
     for lacking, where in ((row, "at hand"), (row.at(tmp_path), f"in {tmp_path}")):
         expected = (
-            f"{file.file} (sha256 {file.sha256}) is not {where}: download {file.url} "
-            f"({file.bytes / 1e6:,.0f} MB, {file.licence}) and name its folder with --metric-weights."
+            f"{file.file} (sha256 {file.sha256}) is not {where}: type latentstore fetch FOLDER {file.name} "
+            f"({file.bytes / 1e6:,.0f} MB, {file.licence}, from {file.url}), then --metric-weights FOLDER."
         )
         assert lacking.unavailable() == expected
         with pytest.raises(MetricError) as caught:

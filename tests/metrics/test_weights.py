@@ -149,5 +149,5 @@ def test_a_file_of_another_sha256_is_refused_by_a_sentence_that_says_how_to_get_
         find_weights(file, tmp_path)
     assert str(caught.value) == (
         f"{path} has sha256 {hashlib.sha256(b'other').hexdigest()}, but net.pth (sha256 {SHA256}) is expected: "
-        f"download {file.url} (3 MB, MIT) and name its folder with --metric-weights."
+        f"type latentstore fetch FOLDER {file.name} (3 MB, MIT, from {file.url}), then --metric-weights FOLDER."
     )
