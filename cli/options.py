@@ -204,11 +204,20 @@ def source_row(text: str, *, location: str | None = None, options: dict[str, Any
 
 
 def vae_row(text: str, *, location: str | None = None) -> VaeRow:
-    """The row that --vae means; UsageError where it has none of the three forms, VaeError where nothing is there."""
+    """The row that --vae means; UsageError where it has none of the three forms, VaeError where nothing is there.
+
+    NAME=FOLDER is a VAE of the table with its weights in a local folder, as --vae-location says for one.
+    """
     from latentstore.errors import VaeError
     from latentstore.named_table import unknown_name
     from latentstore.vaes.table import VAES, kl_checkpoint
 
+    name, equals, folder_named = text.partition("=")
+    if equals and name in VAES:
+        _refuse_location("--vae-location", location, text)
+        if not Path(folder_named).expanduser().is_dir():
+            raise VaeError(f"--vae {text}: there is no folder {folder_named!r} with the weights of {name}.")
+        return vae_row(name, location=folder_named)
     if text.startswith("hub:"):
         _refuse_location("--vae-location", location, text)
         match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+)(?:@([^:]+))?(?::(.+))?", text)
