@@ -136,6 +136,7 @@ def command(source: str, vae: str, out: str, *, as_json: bool, **wanted: Any) ->
             hub:user/repo     a dataset on the Hub; hub:user/repo@revision;
                               hub:./folder for a downloaded copy of one
     --vae   a name            from `latentstore list vaes`
+            name=folder       that VAE, with its weights in a local folder
             a folder          with config.json and weights of an AutoencoderKL
             hub:user/repo     or hub:user/repo:subfolder, an AutoencoderKL there
 

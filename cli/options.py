@@ -34,7 +34,8 @@ SOURCE_FORMS = (
     "or a Hub dataset (hub:user/repo)."
 )
 VAE_FORMS = (
-    "A VAE is a name from `latentstore list vaes`, a folder of an AutoencoderKL checkpoint (./folder), "
+    "A VAE is a name from `latentstore list vaes` (NAME=FOLDER for weights in a local folder), a folder of an "
+    "AutoencoderKL checkpoint (./folder), "
     "or one on the Hub (hub:user/repo or hub:user/repo:subfolder)."
 )
 FOLDER = click.Path(exists=True, file_okay=False)

@@ -53,7 +53,8 @@ def main() -> None:
     for line in lines:
         shown = "lossless" if line.psnr is None else f"{line.psnr:.2f} dB"
         each, bpp = line.bytes / len(pictures), 8 * line.bytes / pixels
-        print(f"| {line.name} | {each:,.0f} | {bpp:.2f} | {raw.bytes / line.bytes:.1f}x smaller | {shown} |")
+        smaller = "" if line is raw else f"{raw.bytes / line.bytes:.1f}x smaller"
+        print(f"| {line.name} | {each:,.0f} | {bpp:.2f} | {smaller} | {shown} |")
 
 
 def drawn(count: int) -> SourceRow:

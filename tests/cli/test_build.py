@@ -148,7 +148,11 @@ def test_a_source_that_is_none_is_one_sentence(
     ("vae", "code", "sentence"),
     [
         ("dmo", 2, "There is no VAE named 'dmo'. Did you mean 'demo'? Known: demo, pool8, "),
-        ("dmo", 2, "A VAE is a name from `latentstore list vaes`, a folder of an AutoencoderKL checkpoint (./folder)"),
+        (
+            "dmo",
+            2,
+            "A VAE is a name from `latentstore list vaes` (NAME=FOLDER for weights in a local folder), a folder of an",
+        ),
         ("hub:name", 2, "Expected hub:user/repo or hub:user/repo:subfolder, found 'hub:name'."),
         ("user/repo", 1, "--vae user/repo does not exist: expected the folder of an AutoencoderKL checkpoint."),
         ("user/repo", 1, "For the Hub's user/repo, type hub:user/repo."),
@@ -327,3 +331,11 @@ def test_ctrl_c_stops_with_a_sentence_and_the_same_command_continues(tmp_path: P
     again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert again.returncode == 0, again.stderr
     assert "from before" in again.stderr
+
+
+def test_a_vae_of_the_table_may_have_its_weights_in_a_folder_named_beside_it(run: Run, tmp_path: Path) -> None:
+    row = vae_row(f"demo={PACKAGED / 'demo-v1'}")
+    assert (row.name, row.repo, row.channels) == ("demo", str(PACKAGED / "demo-v1"), 16)
+    result = run("build", "synthetic", "--vae", f"demo={tmp_path / 'nowhere'}", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"there is no folder '{tmp_path / 'nowhere'}' with the weights of demo" in result.stderr
