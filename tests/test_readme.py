@@ -48,15 +48,16 @@ def test_every_block_runs_one_after_another(tmp_path: Path, monkeypatch: pytest.
 def test_the_commands_of_the_real_thing_name_things_that_exist() -> None:
     from latentstore import SOURCES, VAES
 
-    lines = [line.split() for line in blocks("text")[0].splitlines() if line]
+    lines = [line.split() for block in blocks("text") for line in block.splitlines() if line]
+    assert {words[1] for words in lines} == {"build", "compare"}
     for words in lines:
         source, vae = words[2], words[words.index("--vae") + 1]
         assert source in SOURCES or source.startswith("hub:") or source == "photos"
         assert vae in VAES or vae.startswith("./")
-        tool = [TOOL, "build", "--help"]
-    shown = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=True).stdout
-    for option in {word for words in lines for word in words if word.startswith("--")}:
-        assert option in shown
+        tool = [TOOL, words[1], "--help"]
+        shown = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=True).stdout
+        for option in {word for word in words if word.startswith("--")}:
+            assert option in shown
 
 
 @pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", "scripts/check", ".ci/run"])
