@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    Assignment,
     Device,
     RowName,
     RowNames,
-    Size,
     device_name,
     json_option,
     metric_weights_option,
+    preparation_options,
     source_location_option,
+    source_option_option,
     source_row,
     vae_location_option,
     vae_row,
@@ -44,17 +44,9 @@ if TYPE_CHECKING:
 @source_location_option
 @vae_location_option
 @metric_weights_option
-@click.option(
-    "--source-option",
-    "source_options",
-    multiple=True,
-    type=Assignment(),
-    help="Option of the source's reader, such as count=64 for synthetic scenes or label=label_2; may be repeated.",
-)
+@source_option_option
 @click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
-@click.option("--resize", type=Size(shorter_side=True), help="Scale so that the shorter side is N, or to HxW exactly.")
-@click.option("--crop", type=Size(), help="Centre crop, after resizing; smaller pictures are skipped and listed.")
-@click.option("--tile", type=Size(), help="Cut into tiles, after cropping.")
+@preparation_options
 @click.option(
     "--storage",
     type=RowName("latentstore.storage.table", "STORAGES"),

@@ -11,13 +11,13 @@ import click
 
 from .options import (
     FOLDER,
-    Assignment,
     Device,
     RowName,
-    Size,
     device_name,
     json_option,
+    preparation_options,
     source_location_option,
+    source_option_option,
     source_row,
     vae_row,
 )
@@ -90,16 +90,8 @@ class PngFile(click.Path):
     help="Folder with the files that LPIPS and FID want; without them they are shown as unavailable.",
 )
 @source_location_option
-@click.option(
-    "--source-option",
-    "source_options",
-    multiple=True,
-    type=Assignment(),
-    help="Option of the source's reader, such as count=64 for synthetic scenes; may be repeated.",
-)
-@click.option("--resize", type=Size(shorter_side=True), help="Scale so that the shorter side is N, or to HxW exactly.")
-@click.option("--crop", type=Size(), help="Centre crop, after resizing; smaller pictures are skipped.")
-@click.option("--tile", type=Size(), help="Cut into tiles, after cropping.")
+@source_option_option
+@preparation_options
 @click.option(
     "--seed",
     type=click.IntRange(min=0),

@@ -165,6 +165,21 @@ def vae_location_option(command: Command) -> Command:
     return click.option("--vae-location", type=FOLDER, metavar="PATH", help=text)(command)
 
 
+def source_option_option(command: Command) -> Command:
+    """``--source-option KEY=VALUE``, repeatable."""
+    text = "Option of the source's reader, such as count=64 for synthetic scenes or label=label_2; may be repeated."
+    return click.option("--source-option", "source_options", multiple=True, type=Assignment(), help=text)(command)
+
+
+def preparation_options(command: Command) -> Command:
+    """``--resize``, ``--crop`` and ``--tile``, in the order in which they are applied."""
+    command = click.option("--tile", type=Size(), help="Cut into tiles, after cropping.")(command)
+    text = "Centre crop, after resizing; smaller pictures are skipped and listed."
+    command = click.option("--crop", type=Size(), help=text)(command)
+    text = "Scale so that the shorter side is N, or to HxW exactly."
+    return click.option("--resize", type=Size(shorter_side=True), help=text)(command)
+
+
 def metric_weights_option(command: Command) -> Command:
     """``--metric-weights``, or the environment variable LATENTSTORE_METRIC_WEIGHTS."""
     text = "Folder with the networks that some metrics need, such as LPIPS."
