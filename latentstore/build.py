@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.card import refuse_foreign_card, write_card
 from latentstore.containers.interface import ShardSchema
 from latentstore.errors import BadImageError, MixedSizesError, RequestError, SourceError
-from latentstore.journal import BuildFolder, FinishedShard, claim, sealed_manifest
+from latentstore.journal import BuildFolder, FinishedShard, claim, sealed_manifest, tidy
 from latentstore.manifest import ShardInfo, SkippedInfo
 from latentstore.pixels import TILE_FEATURES, batch_of, prepare, to_uint8
 from latentstore.plan import BuildPlan, PlannedRows, PlannedShard, plan_rows
@@ -70,11 +71,15 @@ def build(
     source = plan.source.open()
     rows = plan_rows(plan, source)
     vae = plan.vae.load(device=plan.device, dtype=plan.dtype)
-    fingerprint = plan.fingerprint(rows, vae.identity)
+    fingerprint = plan.fingerprint(source, rows, vae.identity)
     folder = Path(out) / plan.config
     finished_before = sealed_manifest(folder, fingerprint)
     if finished_before is not None:
+        _refuse_skipped(plan, finished_before.build.skipped)
+        tidy(folder)
+        write_card(Path(out))  # a build that was stopped between manifest and card left none
         return finished_before
+    refuse_foreign_card(Path(out))
     with claim(folder, fingerprint) as work:
         bench = _Bench.of(plan, source, rows, vae, observe)
         report = _Report(progress, rows.total)
@@ -98,6 +103,8 @@ class _Bench:
     scorers: dict[str, Scorer]
     schema: ShardSchema
     observe: Observer | None
+    pieces: dict[str, NDArray[np.int64]]
+    """How many pieces each picture of a split was planned to become."""
 
     @classmethod
     def of(cls, plan: BuildPlan, source: OpenSource, rows: PlannedRows, vae: Vae, observe: Observer | None) -> _Bench:
@@ -111,7 +118,9 @@ class _Bench:
             features={**source.features, **(TILE_FEATURES if plan.preparation.tile else {})},
         )
         scorers = {metric.name: metric.open() for metric in plan.metrics}
-        return cls(plan, source, rows, vae, storage, scorers, schema, observe)
+        schema.check_names()
+        pieces = {name: np.bincount(split[:, 0]) for name, split in rows.splits.items()}
+        return cls(plan, source, rows, vae, storage, scorers, schema, observe, pieces)
 
 
 @dataclass
@@ -127,6 +136,7 @@ def _finished(bench: _Bench, work: BuildFolder, shard: PlannedShard, report: _Re
     """The shard as an earlier run left it, or built now: READ, PREPARE, ENCODE, STORE, MEASURE, SHELVE."""
     earlier = work.finished(shard)
     if earlier is not None:
+        _refuse_skipped(bench.plan, earlier.skipped)
         report.resume(shard.stop - shard.start, len(earlier.skipped))
         return earlier
     tally = _Tally(ChannelStatistics.empty(bench.plan.vae.channels))
@@ -145,20 +155,36 @@ def _read(bench: _Bench, shard: PlannedShard) -> Iterator[Tile | SkippedTile]:
     if len(planned) == 0:
         return
     starts = np.flatnonzero(np.diff(planned[:, 0], prepend=-1))
-    images = bench.source.splits[shard.split].read(planned[starts, 0].tolist())
-    for image, pieces in zip(images, np.split(planned[:, 1], starts[1:]), strict=True):
+    wanted = planned[starts, 0].tolist()
+    images = _pictures(bench, shard, wanted)
+    for number, image, pieces in zip(wanted, images, np.split(planned[:, 1], starts[1:]), strict=True):
         for piece in pieces.tolist():
-            yield _piece(bench, image, piece)
+            yield _piece(bench, image, piece, int(bench.pieces[shard.split][number]))
 
 
-def _piece(bench: _Bench, image: Tile | SkippedTile, piece: int) -> Tile | SkippedTile:
+def _pictures(bench: _Bench, shard: PlannedShard, wanted: list[int]) -> Iterator[Tile | SkippedTile]:
+    """What the source gives; its own failures to read are not mistaken for failures to write."""
+    try:
+        yield from bench.source.splits[shard.split].read(wanted)
+    except OSError as error:
+        where = f"{bench.plan.source.name!r} at {bench.plan.source.location!r}"
+        raise SourceError(f"Source {where} stopped giving pictures: {error.strerror or error}.") from error
+
+
+def _piece(bench: _Bench, image: Tile | SkippedTile, piece: int, pieces: int) -> Tile | SkippedTile:
     if isinstance(image, SkippedTile):
         return image
+    size = image.pixels.shape[0], image.pixels.shape[1]
     try:
+        found = bench.plan.preparation.pieces(size)
+        if found != pieces:  # only a stream's pictures have other sizes than were planned for
+            raise MixedSizesError(
+                f"Picture {image.source_path!r} is {size[0]}x{size[1]} and would be cut into {found} tiles, but a "
+                f"stream is planned for pictures of one size, here of {pieces} tiles: read it without --streaming."
+            )
         tile = prepare(image, bench.plan.preparation, piece)
     except BadImageError as error:
         return SkippedTile(image.id, image.source_path, str(error))
-    size = image.pixels.shape[0], image.pixels.shape[1]
     padded = bench.plan.preparation.padded_size(size, bench.plan.vae.pad_to)
     if padded != bench.rows.padded:
         raise MixedSizesError(
@@ -275,6 +301,13 @@ def _skip(bench: _Bench, shard: PlannedShard, position: int, tile: SkippedTile, 
         raise SourceError(f"{tile.source_path!r} cannot be used: {tile.reason} (without --strict it would be skipped).")
     tally.skipped.append(SkippedInfo(tile.id, tile.source_path, tile.reason, shard.split, position))
     report.skip()
+
+
+def _refuse_skipped(plan: BuildPlan, skipped: tuple[SkippedInfo, ...]) -> None:
+    """What an earlier run without --strict skipped is no less bad now."""
+    if plan.strict and skipped:
+        first = skipped[0]
+        raise SourceError(f"{first.source_path!r} cannot be used: {first.reason} (without --strict it was skipped).")
 
 
 class _Report:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentstore.errors import StoreError
+from latentstore.errors import RequestError, StoreError
 from latentstore.journal import write_atomically
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, Manifest
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CARD = "README.md"
+MARK = "Written by latentstore in format"
 SIZE_CATEGORIES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -28,11 +29,20 @@ SIZE_CATEGORIES = (
 
 
 def write_card(root: Path) -> Path:
-    """Render the card of every sealed config below ``root`` and put it there in one step."""
-    manifests = sealed_configs(root)
+    """Render the card of every sealed config below ``root`` and put it there in one step, where it has changed."""
+    text = render_card(sealed_configs(root))
     path = root / CARD
-    write_atomically(path, render_card(manifests))
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_atomically(path, text)
     return path
+
+
+def refuse_foreign_card(root: Path) -> None:
+    """RequestError where ``root`` has a README.md that this library did not write: it would be overwritten."""
+    path = root / CARD
+    if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        message = f"{path} was not written by latentstore, and the dataset card would replace it: choose another --out."
+        raise RequestError(message)
 
 
 def sealed_configs(root: Path) -> list[Manifest]:
@@ -79,7 +89,7 @@ def _introduction(manifests: Sequence[Manifest]) -> list[str]:
     return [
         "# Image latents",
         "",
-        f"Written by latentstore in format {FORMAT_VERSION}: raw latents of the VAE named below, with the quality of",
+        f"{MARK} {FORMAT_VERSION}: raw latents of the VAE named below, with the quality of",
         "every picture as measured from the stored numbers. Each config's `manifest.json` is the contract.",
         "",
         "```python",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,6 @@ def fetch_files(
 
 
 def commit_of(path: Path) -> str | None:
-    """The commit that a file or folder in the Hub's cache belongs to: ``…/snapshots/<commit>/…``; None elsewhere."""
-    parts = path.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+    """The commit that a file or folder in the Hub's cache belongs to (``models--…/snapshots/<commit>/``), or None."""
+    found = re.search(r"/models--[^/]+/snapshots/([^/]+)(?:/|$)", path.as_posix())
+    return found[1] if found else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class BuildFolder:
         try:
             data = json.loads(self._entry(planned).read_text(encoding="utf-8"))
             entry = parse(FinishedShard, data)
-        except (FileNotFoundError, json.JSONDecodeError, ManifestError):
+        except (FileNotFoundError, ValueError, ManifestError):
             return None
         path = self.folder / entry.shard.path
         intact = path.is_file() and path.stat().st_size == entry.shard.bytes and sha256_of(path) == entry.shard.sha256
@@ -74,15 +75,21 @@ def claim(folder: Path, fingerprint: Mapping[str, Any]) -> Iterator[BuildFolder]
     builder is at work in it or where it cannot be written.
     """
     journal = folder / JOURNAL
+    _refuse_strangers(folder)
     try:
         journal.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"Cannot write into {folder}: {error.strerror}; choose another --out.") from error
     with _lock(journal / "lock", folder):
         plan = journal / "plan.json"
-        _refuse_other_plan(folder, _known_plan(folder, plan), fingerprint)
+        _refuse_other_plan(folder, _known_plan(plan), fingerprint)
         write_atomically(plan, json.dumps(fingerprint, indent=2))
         yield BuildFolder(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a build that was stopped right after sealing left behind."""
+    shutil.rmtree(folder / JOURNAL, ignore_errors=True)
 
 
 def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | None:
@@ -97,27 +104,38 @@ def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | 
 
 def write_atomically(path: Path, text: str) -> None:
     """Text under its final name in one step: nobody ever sees half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _known_plan(folder: Path, plan: Path) -> Mapping[str, Any] | None:
+def _known_plan(plan: Path) -> Mapping[str, Any] | None:
     try:
         known = json.loads(plan.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        strangers = sorted(entry.name for entry in folder.iterdir() if entry.name != JOURNAL)
-        if strangers:
-            message = (
-                f"{folder} already holds {', '.join(strangers[:3])}{' …' if len(strangers) > 3 else ''} "
-                "and no build of latentstore: choose an empty --out or another --config."
-            )
-            raise PlanMismatchError(message) from None
+    except (FileNotFoundError, ValueError):
         return None
     return known if isinstance(known, Mapping) else {}
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """PlanMismatchError where a folder holds files and was never built in."""
+    if not folder.is_dir() or (folder / JOURNAL).is_dir():
+        return
+    strangers = sorted(entry.name for entry in folder.iterdir())
+    if strangers:
+        message = (
+            f"{folder} already holds {', '.join(strangers[:3])}{' …' if len(strangers) > 3 else ''} "
+            "and no build of latentstore: choose an empty --out or another --config."
+        )
+        raise PlanMismatchError(message)
 
 
 def _refuse_other_plan(folder: Path, known: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:

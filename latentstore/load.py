@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.errors import RequestError
+from latentstore.containers.arrow_features import feature_of_column
+from latentstore.errors import DamagedShardError, RequestError
 from latentstore.named_table import unknown_name
 from latentstore.row_filter import columns_in, rows_where
+from latentstore.seal import INDEX
 from latentstore.store import LatentStore, open_store
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class LatentDataset:
         self._rows = self._selected(filter)
         self._scalars = self._read_scalars()
         self._readers = self._opened()
+        self._check_ids()
         self._vae: Vae | None = None
 
     @property
@@ -208,10 +211,25 @@ class LatentDataset:
         if not self._columns:
             return {}
         index = self._in_split(self._store.index([*self._columns, "split"]))
-        return {name: _tensor_or_list(index[name]) for name in self._columns}
+        schema = self._store.schema
+        return {name: _tensor_or_list(index[name], feature_of_column(schema, name)) for name in self._columns}
+
+    def _check_ids(self) -> None:
+        """Refuse shards that stand in each other's place: they have other ids than the index says."""
+        ids = self._in_split(self._store.index(["id", "split"]))["id"]
+        shards = self.manifest.splits[self._split].shards
+        for start, info, reader in zip(self._starts.tolist(), shards, self._readers, strict=False):
+            if reader.columns(["id"])["id"] != ids[start : start + info.rows]:
+                message = (
+                    f"Shard {self._store.folder / info.path} holds other rows than the index says: it was replaced."
+                )
+                raise DamagedShardError(message)
 
     def _in_split(self, index: dict[str, list[Any]]) -> dict[str, list[Any]]:
         kept = [row for row, split in enumerate(index["split"]) if split == self._split]
+        if len(kept) != int(self._starts[-1]):
+            message = f"Index {self._store.folder / INDEX} has {len(kept)} rows of split {self._split!r}"
+            raise DamagedShardError(f"{message}, the manifest says {int(self._starts[-1])}.")
         return {name: [values[row] for row in kept] for name, values in index.items()}
 
     def _opened(self) -> list[ShardReader]:
@@ -323,15 +341,24 @@ def _float_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _tensor_or_list(values: list[Any]) -> Any:
-    """A tensor of numbers (missing labels are -1, other missing numbers NaN), or the list itself."""
+def _tensor_or_list(values: list[Any], feature: Mapping[str, Any]) -> Any:
+    """A tensor of a column of numbers, or the list itself.
+
+    Labels are int64, a missing one -1. float64 stays float64, other floats are float32; integers are int64, or float64
+    where some are missing. Any other missing number is NaN.
+    """
     import torch
 
-    known = [value for value in values if value is not None]
-    if not known or not all(isinstance(value, (int, float)) for value in known):
-        return values
-    if all(isinstance(value, bool) for value in known) and len(known) == len(values):
-        return torch.tensor(values)
-    if all(isinstance(value, int) for value in known):
+    if feature.get("_type") == "ClassLabel":
         return torch.tensor([-1 if value is None else value for value in values], dtype=torch.int64)
-    return torch.tensor([np.nan if value is None else value for value in values], dtype=torch.float32)
+    dtype = str(feature.get("dtype", "")) if feature.get("_type") == "Value" else ""
+    missing = any(value is None for value in values)
+    if dtype.startswith("float"):
+        numbers = [np.nan if value is None else value for value in values]
+        return torch.tensor(numbers, dtype=torch.float64 if dtype == "float64" else torch.float32)
+    if dtype.startswith(("int", "uint")) and dtype != "uint64":
+        numbers = [np.nan if value is None else value for value in values]
+        return torch.tensor(numbers, dtype=torch.float64 if missing else torch.int64)
+    if dtype == "bool" and not missing:
+        return torch.tensor(values, dtype=torch.bool)
+    return values

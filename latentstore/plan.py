@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SHUFFLED, SOURCE_ORDER = "shuffled", "source"
 SHARD_PAYLOAD_BYTES = 128 << 20
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -82,7 +83,7 @@ class BuildPlan:
             if value is not None and value < 1:
                 raise RequestError(f"Expected {name} of 1 or more, found {value}.")
 
-    def fingerprint(self, rows: PlannedRows, vae: VaeIdentity) -> dict[str, Any]:
+    def fingerprint(self, source: OpenSource, rows: PlannedRows, vae: VaeIdentity) -> dict[str, Any]:
         """What must agree for two builds to be the same, as plain JSON."""
         return {
             "config": self.config,
@@ -91,6 +92,9 @@ class BuildPlan:
             "revision": self.source.revision,
             "options": plain(self.source.options),
             "pictures": rows.digest,
+            "listing": source.listing,
+            "classes": plain(source.class_names),
+            "columns": plain(source.features),
             "vae": self.vae.name,
             "weights_sha256": vae.weights_sha256,
             "posterior": vae.posterior,
@@ -153,6 +157,9 @@ class PlannedRows:
 
 def plan_rows(plan: BuildPlan, source: OpenSource) -> PlannedRows:
     """Lay out every row; MixedSizesError where the pictures do not share one latent shape."""
+    for name in source.splits:
+        if not SPLIT_NAME.fullmatch(name):
+            raise RequestError(f"Split name {name!r} cannot be used: expected letters, digits and underscores.")
     sizes = {name: _sizes(name, split, plan) for name, split in source.splits.items()}
     padded = _one_padded_size(plan, [size for split in sizes.values() for size in split])
     splits = {name: _ordered(plan, source.splits[name], split_sizes) for name, split_sizes in sizes.items()}

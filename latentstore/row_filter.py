@@ -89,6 +89,9 @@ def _compare(
     compare = COMPARISONS.get(type(operation))
     if compare is None:
         raise _refused(operation, text)
+    if isinstance(operation, (ast.In, ast.NotIn)) and not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
+        message = f"Filter {text!r}: write the values after 'in' as a list, such as ['Airport', 'Port']."
+        raise RequestError(message)
     count = len(next(iter(columns.values()), ()))
     for name, constant in ((left, right), (right, left)):
         if isinstance(name, ast.Name) and name.id == "label" and class_names is not None:

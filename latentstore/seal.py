@@ -108,7 +108,9 @@ def summaries(
 def size_ledger(manifest_schema: ShardSchema, index: Mapping[str, Sequence[Any]], stored_bytes: int) -> SizeLedger:
     """Sizes of all rows; a source file that was cut into tiles counts once."""
     pixels = sum(height * width for height, width in zip(index["height"], index["width"], strict=True))
-    files = dict(zip(zip(index["split"], index["source_path"], strict=True), index["source_bytes"], strict=True))
+    tiled = "tile_row" in index
+    pictures = (name.rpartition("@")[0] if tiled else name for name in index["id"])
+    files = dict(zip(zip(index["split"], pictures, strict=True), index["source_bytes"], strict=True))
     source_bytes = sum(files.values()) or None
     payload = len(index["id"]) * manifest_schema.row_values * np.dtype(manifest_schema.dtype).itemsize
     return SizeLedger(

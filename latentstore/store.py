@@ -75,7 +75,8 @@ class LatentStore:
         """
         info = self.manifest.vae
         vae = (row or row_of(info)).load(device=device, dtype=dtype or self.manifest.environment.dtype)
-        if vae.identity.weights_sha256 != info.weights_sha256 or vae.row.channels != info.channels:
+        recorded = (info.weights_sha256, info.class_name, info.channels, info.stride)
+        if (vae.identity.weights_sha256, vae.identity.class_name, vae.row.channels, vae.row.stride) != recorded:
             raise WrongVaeError(
                 f"These latents were made by VAE {info.name!r} with weights sha256 {info.weights_sha256}, but the "
                 f"weights found have {vae.identity.weights_sha256}; another VAE would give wrong pictures."

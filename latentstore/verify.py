@@ -129,7 +129,7 @@ def verify(
     ``metric_weights`` is the folder of the networks that some metrics need (those without are left out and named).
     ``progress`` is told the name of each check before it runs. A location without any dataset raises StoreError.
     """
-    rows = list(CHECKS.values()) if checks is None else list(checks)
+    rows = list(CHECKS.values()) if checks is None else _with_groundwork(checks)
     try:
         store = open_store(location, config)
     except StoreError as error:
@@ -143,6 +143,16 @@ def verify(
             progress(row.name)
         results[row.name] = _result(row, inspection, results)
     return VerifyReport(str(location), store.manifest.config, tuple(results.values()))
+
+
+def _with_groundwork(checks: Sequence[CheckRow]) -> list[CheckRow]:
+    """These checks and all that they need, groundwork first."""
+    wanted: dict[str, CheckRow] = {}
+    for check in checks:
+        for needed in _with_groundwork([CHECKS[name] for name in check.needs]):
+            wanted.setdefault(needed.name, needed)
+        wanted.setdefault(check.name, check)
+    return list(wanted.values())
 
 
 def _result(row: CheckRow, inspection: Inspection, earlier: dict[str, CheckResult]) -> CheckResult:

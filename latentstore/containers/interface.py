@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from latentstore.errors import RequestError
 from latentstore.records import LatentRecord
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+INDEX_COLUMNS = ("split", "shard", "row")
+"""What the index has besides."""
 CORE_COLUMNS = ("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes")
 """The scalar columns of every dataset (``label`` only where the source has classes), before metrics and metadata."""
 
@@ -36,6 +39,13 @@ class ShardSchema:
         """Numbers in one latent."""
         channels, height, width = self.latent_shape
         return channels * height * width
+
+    def check_names(self) -> None:
+        """Raise RequestError where two columns would have one name."""
+        names = ["latent", *self.scalar_columns, *INDEX_COLUMNS]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise RequestError(f"Two columns would be named {twice!r}: have the source give its own another name.")
 
     @property
     def scalar_columns(self) -> tuple[str, ...]:

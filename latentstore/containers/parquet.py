@@ -173,6 +173,9 @@ def read_index(path: Path, names: Sequence[str] | None = None) -> dict[str, list
 
     with _damage_to(f"Index {path} cannot be read"):
         table = pq.read_table(path, columns=None if names is None else list(names))
+        lacking = sorted(set(names or ()) - set(table.column_names))
+        if lacking:
+            raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
         return {name: table.column(name).to_pylist() for name in table.column_names}
 
 

@@ -54,6 +54,7 @@ OUR_COLUMNS = frozenset(
         "lpips_vgg",
         "ssim_vaes4rs",
         "thumbnail",
+        "split",
         "shard",
         "row",
         "tile_row",
@@ -82,6 +83,7 @@ def open_hub_images(row: SourceRow) -> OpenSource:
         readers = _stream_splits(row, loaded, columns) if _streams(row) else _map_splits(row, loaded.splits, columns)
     return OpenSource(
         splits=readers,
+        listing=_listing(readers),
         class_names=columns.class_names,
         features=columns.features,
         revision=loaded.commit or row.revision,
@@ -90,6 +92,15 @@ def open_hub_images(row: SourceRow) -> OpenSource:
 
 
 # What to read -------------------------------------------------------------------------------------------------------
+
+
+def _listing(readers: Mapping[str, SplitReader]) -> str:
+    """See ``OpenSource.listing``: the id of every picture, where they can be known; else how many there are."""
+    digest = hashlib.sha256()
+    for name, reader in readers.items():
+        known = reader.ids if isinstance(reader, _MapSplit) else [str(len(reader))]
+        digest.update("\0".join([name, *known, ""]).encode())
+    return digest.hexdigest()
 
 
 @contextmanager

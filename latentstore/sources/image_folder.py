@@ -122,8 +122,22 @@ def open_image_folder(row: SourceRow) -> OpenSource:
         class_names=tuple(names) or None,
         features={},
         revision=None,
+        listing=_listing(root, splits),
         notes=tuple(notes),
     )
+
+
+def _listing(root: str, splits: dict[str, list[_Picture]]) -> str:
+    """See ``OpenSource.listing``: split, path and file size of every picture."""
+    digest = hashlib.sha256()
+    for name, members in splits.items():
+        for picture in members:
+            try:
+                size = os.stat(os.path.join(root, picture.path)).st_size  # noqa: PTH116, PTH118
+            except OSError:
+                size = -1
+            digest.update(f"{name}\0{printable(picture.path)}\0{size}\n".encode())
+    return digest.hexdigest()
 
 
 def _root(location: str) -> str:

@@ -43,6 +43,11 @@ class OpenSource:
     """Every further column, by name, that each tile's metadata holds."""
     revision: str | None
     """The exact version read (a commit hash), where the source has one."""
+    listing: str = ""
+    """sha256 over what is known of the pictures without reading them (paths, sizes of files); empty where nothing is.
+
+    A build is only continued with the very listing it was begun with.
+    """
     notes: tuple[str, ...] = ()
     """What the user should know about how it was read (files ignored, columns renamed)."""
 

@@ -411,7 +411,7 @@ def kl_checkpoint(
     Channels and stride are read from its config.json. Raises VaeError where there is none, or it is of another class.
     """
     probe = VaeRow(
-        name=Path(location).name or location,
+        name=_free_name(Path(location).name or location),
         family=kl.KL,
         channels=0,
         stride=0,
@@ -438,10 +438,16 @@ def kl_checkpoint(
     return replace(probe, channels=channels, stride=2 ** (blocks - 1))
 
 
+def _free_name(name: str) -> str:
+    """A name that is not one of the table's: a manifest's VAE is looked up by it."""
+    return f"{name}-checkpoint" if name in VAES else name
+
+
 def row_of(info: VaeInfo) -> VaeRow:
     """The row for the VAE that a manifest records, at its commit: from the table, or for the checkpoint it names."""
-    if info.name in VAES:
-        row = VAES[info.name]
+    row: VaeRow | None = VAES.get(info.name)
+    # A checkpoint of someone's own may be called like a row.
+    if row is not None and (row.channels, row.stride, row.class_name) == (info.channels, info.stride, info.class_name):
         if info.repo and info.repo != row.repo and Path(info.repo).expanduser().is_dir():
             return row.at(info.repo)
         return replace(row, revision=info.revision) if info.revision and info.repo == row.repo else row
