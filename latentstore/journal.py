@@ -142,6 +142,9 @@ def _refuse_other_plan(folder: Path, known: Mapping[str, Any] | None, wanted: Ma
     if known is None or known == json.loads(json.dumps(wanted)):
         return
     keys = sorted(key for key in {*known, *wanted} if known.get(key) != json.loads(json.dumps(wanted.get(key))))
+    if set(keys) <= {"listing", "pictures", "classes", "columns"}:
+        message = f"{folder} was built from other pictures than the source holds now: choose another --out or --config."
+        raise PlanMismatchError(message)
     listed = "; ".join(f"{key}: there {known.get(key)!r}, asked for {wanted.get(key)!r}" for key in keys)
     message = (
         f"{folder} already holds another plan ({listed}): choose another --out or --config, or remove that folder."

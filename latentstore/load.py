@@ -160,7 +160,10 @@ class LatentDataset:
         rank: int = 0,
         world_size: int = 1,
     ) -> LatentLoader:
-        """Batches, read in this process: the fastest way through the data."""
+        """Batches, read in this process: the fastest way through the data.
+
+        Make it once: every ``iter()`` of one loader is the next epoch, in another order; a new one begins at the first.
+        """
         return LatentLoader(
             self,
             batch_size=batch_size,
@@ -179,9 +182,8 @@ class LatentDataset:
         """
         shape = tuple(latents.shape[1:])
         if shape != self.latent_shape:
-            raise RequestError(
-                f"Expected latents of shape (N, {', '.join(map(str, self.latent_shape))}), found {shape}."
-            )
+            wanted = ", ".join(map(str, self.latent_shape))
+            raise RequestError(f"Expected latents of shape (N, {wanted}), found {tuple(latents.shape)}.")
         raw = self.manifest.normalisation.to_raw(latents.float()) if self._space == "model" else latents.float()
         return self._decode_raw(raw)
 
@@ -326,6 +328,8 @@ def _columns(store: LatentStore, names: Sequence[str] | None) -> tuple[str, ...]
     known = store.schema.scalar_columns
     if names is None:
         return tuple(name for name in ("label",) if name in known)
+    if isinstance(names, str):
+        raise RequestError(f"Expected a list of columns, found the text {names!r}: write [{names!r}].")
     for name in names:
         if name not in known:
             raise unknown_name("column", name, known)

@@ -189,6 +189,8 @@ class Manifest:
     normalisation: Normalisation
     statistics: Mapping[str, ChannelNumbers]
     splits: Mapping[str, SplitInfo]
+    index: ShardInfo
+    """The file with the scalar columns of all rows."""
     metrics: tuple[str, ...]
     quality: Mapping[str, MetricSummary]
     size: SizeLedger
@@ -277,6 +279,9 @@ class Manifest:
         if stored != self.size.stored_bytes:
             message = f"expected the {stored} bytes of all shards, found {self.size.stored_bytes}"
             raise ManifestError(message, field="size.stored_bytes")
+        if self.index.rows != self.rows:
+            message = f"expected the {self.rows} rows of all splits, found {self.index.rows}"
+            raise ManifestError(message, field="index.rows")
 
 
 def _check_version(data: object) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from latentstore.card import write_card
 from latentstore.containers.interface import ContainerRow, ShardSchema
 from latentstore.errors import SourceError
+from latentstore.hashing import sha256_of
 from latentstore.manifest import (
     FORMAT_VERSION,
     BuildInfo,
@@ -63,7 +64,7 @@ def seal(work: BuildFolder, done: Sealing) -> Manifest:
     if not index["id"]:
         raise SourceError(f"None of the {done.rows.total} pictures could be used; the first: {_first_reason(done)}")
     done.plan.container.write_index(work.folder / INDEX, done.schema, index)
-    manifest = _manifest(done, splits, index)
+    manifest = _manifest(done, splits, index, index_info(work.folder, len(index["id"])))
     write_preview(work.folder, manifest, done, index)
     work.seal(manifest)
     write_card(work.folder.parent)
@@ -132,7 +133,15 @@ def _splits(done: Sealing) -> dict[str, SplitInfo]:
     return {split: SplitInfo(sum(shard.rows for shard in found), tuple(found)) for split, found in shards.items()}
 
 
-def _manifest(done: Sealing, splits: Mapping[str, SplitInfo], index: Mapping[str, Sequence[Any]]) -> Manifest:
+def index_info(folder: Path, rows: int) -> ShardInfo:
+    """What the manifest says of the index that lies in a config's folder."""
+    path = folder / INDEX
+    return ShardInfo(path=INDEX, rows=rows, bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def _manifest(
+    done: Sealing, splits: Mapping[str, SplitInfo], index: Mapping[str, Sequence[Any]], file: ShardInfo
+) -> Manifest:
     plan, source, vae = done.plan, done.source, done.vae
     stored = sum(shard.bytes for split in splits.values() for shard in split.shards)
     return Manifest(
@@ -170,6 +179,7 @@ def _manifest(done: Sealing, splits: Mapping[str, SplitInfo], index: Mapping[str
         normalisation=vae.normalisation,
         statistics=_statistics(done),
         splits=splits,
+        index=file,
         metrics=done.schema.metrics,
         quality=summaries(plan.metrics, index, source.class_names),
         size=size_ledger(done.schema, index, stored),

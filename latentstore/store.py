@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, RequestError, StoreError, WrongVaeError
+from latentstore.hashing import sha256_of
 from latentstore.journal import JOURNAL
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
-from latentstore.seal import INDEX
 from latentstore.storage.table import STORAGES
 from latentstore.vaes.table import row_of
 
@@ -63,10 +63,17 @@ class LatentStore:
 
     def index(self, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """Scalar columns of every row of every split, with ``split``, ``shard`` and ``row``."""
-        path = self.folder / INDEX
+        return self.container.read_index(self._sound_index, columns)
+
+    @cached_property
+    def _sound_index(self) -> Path:
+        """The index, once its bytes were found to be those of the manifest: labels and filters rely on it."""
+        path, info = self.folder / self.manifest.index.path, self.manifest.index
         if not path.is_file():
             raise DamagedShardError(f"Index {path} is missing.")
-        return self.container.read_index(path, columns)
+        if path.stat().st_size != info.bytes or sha256_of(path) != info.sha256:
+            raise DamagedShardError(f"Index {path} is not the one that the manifest describes: its bytes were changed.")
+        return path
 
     def load_vae(self, row: VaeRow | None = None, *, device: str = "cpu", dtype: str | None = None) -> Vae:
         """The very VAE that made the latents; WrongVaeError where its weights are not the recorded ones.
@@ -80,6 +87,11 @@ class LatentStore:
             raise WrongVaeError(
                 f"These latents were made by VAE {info.name!r} with weights sha256 {info.weights_sha256}, but the "
                 f"weights found have {vae.identity.weights_sha256}; another VAE would give wrong pictures."
+            )
+        if vae.normalisation != self.manifest.normalisation:
+            raise WrongVaeError(
+                f"The manifest's normalisation is not that of VAE {info.name!r}: one of the two was changed, and the "
+                "latents would be read at another scale."
             )
         return vae
 

@@ -229,7 +229,11 @@ def _shard_rows(inspection: Inspection) -> Iterator[Finding]:
 def _index(inspection: Inspection) -> Iterator[Finding]:
     store, manifest = inspection.store, inspection.store.manifest
     inspection.index = collect_index(store.folder, store.container, store.schema, manifest.splits)
-    recorded = store.index()
+    try:
+        recorded = store.index()
+    except StoreError as error:
+        yield Finding(INDEX, str(error))
+        return
     for name, values in inspection.index.items():
         if name not in recorded:
             yield Finding(INDEX, f"has no column {name!r}")

@@ -16,7 +16,7 @@ from latentstore.hashing import sha256_of
 from latentstore.json_records import plain
 from latentstore.manifest import ShardInfo, SplitInfo
 from latentstore.records import LatentRecord
-from latentstore.seal import INDEX, channel_numbers, collect_index, size_ledger, summaries
+from latentstore.seal import INDEX, channel_numbers, collect_index, index_info, size_ledger, summaries
 from latentstore.statistics import ChannelStatistics
 
 Records = list[LatentRecord]
@@ -55,6 +55,7 @@ def forge(folder: Path, change: Callable[[Records], Records], *, statistics: boo
     index = collect_index(folder, store.container, store.schema, splits)
     store.container.write_index(folder / INDEX, store.schema, index)
     stored = sum(shard.bytes for found in splits.values() for shard in found.shards)
+    manifest = replace(manifest, index=index_info(folder, len(index["id"])))
     manifest = replace(manifest, size=size_ledger(store.schema, index, stored))
     if quality:
         manifest = replace(

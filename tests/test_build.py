@@ -453,3 +453,51 @@ def test_an_observer_sees_every_prepared_and_decoded_picture_once(tmp_path: Path
     build_scenes(tmp_path / "measured")
     recorded = open_store(tmp_path / "measured").index(["psnr"])["psnr"]
     np.testing.assert_allclose(seen, recorded, rtol=1e-6)
+
+
+def test_a_readme_of_someone_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# My thesis\n")
+    with pytest.raises(RequestError, match=r"README\.md was not written by latentstore"):
+        build_scenes(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# My thesis\n"
+    assert not (tmp_path / "synthetic-pool8").exists()
+
+
+def test_a_source_whose_pictures_changed_is_another_plan(tmp_path: Path) -> None:
+    photos = write_pictures(tmp_path / "photos", {f"{kind}/{n}.png": (16, 16) for kind in "bc" for n in range(4)})
+    wanted = plan(source=folder_source(str(photos)), rows_per_shard=4)
+    with pytest.raises(Interrupted):
+        build(wanted, tmp_path / "out", progress=stop_after(5))
+    (photos / "c").rename(photos / "a")
+    with pytest.raises(PlanMismatchError, match="was built from other pictures than the source holds now"):
+        build(wanted, tmp_path / "out")
+
+
+def test_a_card_that_is_missing_is_written_when_the_same_command_is_typed_again(tmp_path: Path) -> None:
+    build_scenes(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").unlink()
+    build_scenes(tmp_path)
+    assert (tmp_path / "README.md").read_text() == card
+
+
+def test_strict_minds_what_an_earlier_run_skipped(tmp_path: Path) -> None:
+    photos = write_pictures(tmp_path / "photos", {"sea/a.png": (40, 40)})
+    (photos / "sea" / "broken.png").write_bytes(b"not a picture")
+    build(plan(source=folder_source(str(photos))), tmp_path / "out")
+    with pytest.raises(SourceError, match="without --strict it was skipped"):
+        build(plan(source=folder_source(str(photos)), strict=True), tmp_path / "out")
+
+
+def test_a_stream_of_mixed_sizes_is_refused_with_tiles_too(tmp_path: Path) -> None:
+    import datasets
+
+    rows = {"image": [smooth_picture(32, 32), smooth_picture(48, 64)]}
+    (tmp_path / "photos").mkdir()
+    features = datasets.Features({"image": datasets.Image()})
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "photos" / "train.parquet"))
+    from latentstore import hub_source
+
+    source = hub_source(str(tmp_path / "photos"), streaming=True)
+    with pytest.raises(MixedSizesError, match="would be cut into 12 tiles"):
+        build(plan(source=source, order="source", preparation=Preparation(tile=(16, 16))), tmp_path / "out")

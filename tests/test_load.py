@@ -246,7 +246,7 @@ def test_latents_of_another_vae_are_not_decoded(tmp_path: Path, demo: Path) -> N
 
 
 def test_latents_of_another_shape_are_not_decoded(demo: Path) -> None:
-    with pytest.raises(RequestError, match=r"Expected latents of shape \(N, 16, 4, 4\), found \(4, 4, 4\)"):
+    with pytest.raises(RequestError, match=r"Expected latents of shape \(N, 16, 4, 4\), found \(2, 4, 4, 4\)"):
         load_latents(demo).decode(torch.zeros(2, 4, 4, 4))
 
 
@@ -261,3 +261,54 @@ def test_decoded_pictures_may_be_used_in_a_loss(demo: Path) -> None:
     weight = torch.ones(1, requires_grad=True)
     (dataset.decode(dataset.batch([0])["latent"]) * weight).mean().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
+
+
+def test_an_edited_index_is_refused_before_its_labels_are_believed(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "index.parquet")
+    place = table.schema.get_field_index("label")
+    other = pa.array([(label + 1) % 12 for label in table.column("label").to_pylist()], pa.int64())
+    pq.write_table(table.set_column(place, table.schema.field(place), other), folder / "index.parquet")
+    with pytest.raises(DamagedShardError, match=r"index\.parquet is not the one that the manifest describes"):
+        load_latents(folder)
+
+
+def test_two_fast_shards_in_each_others_place_are_refused(tmp_path: Path) -> None:
+    build_scenes(tmp_path, source=scenes(24, 40), layout="fast", rows_per_shard=12)
+    folder = tmp_path / "synthetic-pool8"
+    names = [folder / f"train-{number:05d}-of-00002.parquet" for number in range(2)]
+    contents = [path.read_bytes() for path in names]
+    for path, content in zip(names, reversed(contents), strict=True):
+        path.write_bytes(content)
+    sizes = [len(content) for content in contents]
+    edit_manifest(folder, "splits.train.shards.0.bytes", sizes[1])
+    edit_manifest(folder, "splits.train.shards.1.bytes", sizes[0])
+    with pytest.raises(DamagedShardError, match="holds other rows than the index says"):
+        load_latents(folder)
+
+
+def test_an_edited_normalisation_is_refused_before_anything_is_decoded(tmp_path: Path, demo: Path) -> None:
+    folder = Path(shutil.copytree(demo, tmp_path / "copy")) / "synthetic-demo"
+    edit_manifest(folder, "normalisation.scale", 2.0)
+    dataset = load_latents(folder)
+    with pytest.raises(WrongVaeError, match="normalisation is not that of VAE 'demo'"):
+        dataset.decode(dataset[0]["latent"][None])
+
+
+def test_columns_keep_their_precision_and_missing_numbers_are_told_apart() -> None:
+    from latentstore.load import _tensor_or_list as column
+
+    value = {"_type": "Value"}
+    assert column([-118.49127345678], value | {"dtype": "float64"}).item() == -118.49127345678
+    assert column([2020, None, -1], value | {"dtype": "int32"})[[0, 2]].tolist() == [2020, -1]
+    assert column([2020, None, -1], value | {"dtype": "int32"})[1].isnan()
+    assert column([None, None], value | {"dtype": "float32"}).isnan().all()
+    assert column([None, 3], {"_type": "ClassLabel", "names": ["a"] * 4}).tolist() == [-1, 3]
+    assert column(["a", None], value | {"dtype": "string"}) == ["a", None]
+
+
+def test_one_column_as_text_is_a_mistake_that_is_explained(drawn: Path) -> None:
+    with pytest.raises(RequestError, match=r"Expected a list of columns, found the text 'psnr': write \['psnr'\]"):
+        load_latents(drawn, columns="psnr")

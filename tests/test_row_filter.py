@@ -76,3 +76,8 @@ def test_anything_else_is_refused_in_a_sentence(condition: str) -> None:
 def test_a_long_chain_of_conditions_works() -> None:
     condition = " or ".join(f"n == {number}" for number in range(0, 300, 2))
     assert np.array_equal(rows_where(condition, {"n": list(range(300))}, None), np.arange(300) % 2 == 0)
+
+
+def test_in_without_a_list_is_refused_because_it_would_look_for_parts_of_names() -> None:
+    with pytest.raises(RequestError, match="write the values after 'in' as a list"):
+        rows_where("label in ('Riverbank')", {"label": [0, 1]}, ["River", "Riverbank"])

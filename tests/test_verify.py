@@ -97,6 +97,7 @@ def drop_a_row(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     edit_manifest(folder, "splits.train.shards.0.rows", rows)
     edit_manifest(folder, "splits.train.rows", manifest["splits"]["train"]["rows"] + 1)
+    edit_manifest(folder, "index.rows", manifest["index"]["rows"] + 1)
 
 
 def drop_a_column(folder: Path) -> None:

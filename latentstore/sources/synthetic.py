@@ -736,7 +736,12 @@ def open_synthetic(row: SourceRow) -> OpenSource:
     """Drawn scenes; options: ``count`` (128), ``size`` (256, or height and width), ``seed``, ``split``."""
     check_options(row, ("count", "size", "seed", "split"))
     count, seed, side = (row.options.get(name, usual) for name, usual in (("count", 128), ("seed", 0), ("size", 256)))
-    height, width = (side, side) if isinstance(side, int) else side
+    numbers = [count, seed, *(side if isinstance(side, (list, tuple)) else (side, side))]
+    if len(numbers) != 4 or not all(isinstance(number, int) for number in numbers):
+        raise RequestError(
+            f"The source {row.name!r} takes whole numbers, not count={count!r}, size={side!r}, seed={seed!r}."
+        )
+    height, width = numbers[2:]
     if count < 1 or seed < 0 or min(height, width) < 1:
         raise RequestError(
             f"The source {row.name!r} draws at least 1 scene of at least 1x1 pixels from a seed of 0 or more, "

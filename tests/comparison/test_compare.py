@@ -198,7 +198,7 @@ def test_a_source_that_has_changed_is_noticed(tmp_path: Path) -> None:
     assert compare(source, [POOL], out=tmp_path / "out").ok
     Image.fromarray(smooth_picture(16, 16, 9)).save(photos / "a.png")
     found = compare(source, [POOL], out=tmp_path / "out", pictures=2)
-    assert found.vaes[0].reason == "'a.png' is not the picture that was encoded any more."
+    assert "was built from other pictures than the source holds now" in found.vaes[0].reason
 
 
 def test_a_sample_is_a_config_of_its_own(tmp_path: Path) -> None:

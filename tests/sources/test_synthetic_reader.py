@@ -75,3 +75,10 @@ def test_what_cannot_be_drawn_is_refused(wrong: dict[str, Any]) -> None:
 def test_an_unknown_option_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'count'"):
         opened(counts=3)
+
+
+def test_options_that_are_no_numbers_are_refused_in_a_sentence() -> None:
+    for options in ({"count": "x"}, {"size": "big"}, {"size": [1, 2, 3]}, {"seed": 0.5}):
+        row = SourceRow(name="synthetic", reader=open_synthetic, options=options)
+        with pytest.raises(RequestError, match="takes whole numbers, not count="):
+            row.open()
