@@ -118,7 +118,9 @@ class _Bench:
             features={**source.features, **(TILE_FEATURES if plan.preparation.tile else {})},
         )
         scorers = {metric.name: metric.open() for metric in plan.metrics}
-        schema.check_names()
+        if schema.repeated_name is not None:
+            ask = "have the source give its own another name"
+            raise RequestError(f"Two columns would be named {schema.repeated_name!r}: {ask}.")
         pieces = {name: np.bincount(split[:, 0]) for name, split in rows.splits.items()}
         return cls(plan, source, rows, vae, storage, scorers, schema, observe, pieces)
 

@@ -100,10 +100,13 @@ class LatentDataset:
         self._vae_row = vae
         self._device = device
         self._starts = np.cumsum([0, *(shard.rows for shard in manifest.splits[split].shards)])
-        self._rows = self._selected(filter)
-        self._scalars = self._read_scalars()
+        index = self._index(filter)
+        self._rows = self._selected(filter, index)
+        self._scalars = {
+            name: _tensor_or_list(index[name], feature_of_column(store.schema, name)) for name in self._columns
+        }
         self._readers = self._opened()
-        self._check_ids()
+        self._check_ids(index["id"])
         self._vae: Vae | None = None
 
     @property
@@ -191,34 +194,33 @@ class LatentDataset:
         # A worker process opens its own readers and loads its own VAE.
         return {**self.__dict__, "_readers": None, "_vae": None}
 
-    def _selected(self, condition: Filter | None) -> NDArray[np.int64]:
+    def _index(self, condition: Filter | None) -> dict[str, list[Any]]:
+        """Every column that is asked for, filtered by or checked, for all rows of the split; the index is read once."""
+        known = self._store.schema.scalar_columns
+        filtered = known if callable(condition) else columns_in(condition, known) if condition is not None else ()
+        index = self._store.index(list(dict.fromkeys(["id", "split", *self._columns, *filtered])))
+        kept = [row for row, split in enumerate(index["split"]) if split == self._split]
+        if len(kept) != int(self._starts[-1]):
+            message = f"Index {self._store.folder / INDEX} has {len(kept)} rows of split {self._split!r}"
+            raise DamagedShardError(f"{message}, the manifest says {int(self._starts[-1])}.")
+        return {name: [values[row] for row in kept] for name, values in index.items()}
+
+    def _selected(self, condition: Filter | None, index: Mapping[str, list[Any]]) -> NDArray[np.int64]:
         total = int(self._starts[-1])
         if condition is None:
             return np.arange(total, dtype=np.int64)
-        names = [*self._store.schema.scalar_columns]
-        wanted = names if callable(condition) else columns_in(condition, names)
-        index = self._in_split(self._store.index(list(dict.fromkeys([*wanted, "split"]))))
         if callable(condition):
-            kept = np.asarray(condition({name: index[name] for name in wanted}), bool)
+            kept = np.asarray(condition({name: index[name] for name in self._store.schema.scalar_columns}), bool)
         else:
-            kept = rows_where(condition, {name: index[name] for name in wanted}, self.class_names)
+            kept = rows_where(condition, index, self.class_names)
         if kept.shape != (total,):
             raise RequestError(f"The filter gave {kept.shape} booleans for {total} rows.")
         if not kept.any():
             raise RequestError(f"No row of split {self._split!r} satisfies the filter {condition!r}.")
         return np.flatnonzero(kept)
 
-    def _read_scalars(self) -> dict[str, Any]:
-        """Every column asked for, for all rows of the split: numbers as tensors, anything else as lists."""
-        if not self._columns:
-            return {}
-        index = self._in_split(self._store.index([*self._columns, "split"]))
-        schema = self._store.schema
-        return {name: _tensor_or_list(index[name], feature_of_column(schema, name)) for name in self._columns}
-
-    def _check_ids(self) -> None:
+    def _check_ids(self, ids: Sequence[str]) -> None:
         """Refuse shards that stand in each other's place: they have other ids than the index says."""
-        ids = self._in_split(self._store.index(["id", "split"]))["id"]
         shards = self.manifest.splits[self._split].shards
         for start, info, reader in zip(self._starts.tolist(), shards, self._readers, strict=False):
             if reader.columns(["id"])["id"] != ids[start : start + info.rows]:
@@ -226,13 +228,6 @@ class LatentDataset:
                     f"Shard {self._store.folder / info.path} holds other rows than the index says: it was replaced."
                 )
                 raise DamagedShardError(message)
-
-    def _in_split(self, index: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        kept = [row for row, split in enumerate(index["split"]) if split == self._split]
-        if len(kept) != int(self._starts[-1]):
-            message = f"Index {self._store.folder / INDEX} has {len(kept)} rows of split {self._split!r}"
-            raise DamagedShardError(f"{message}, the manifest says {int(self._starts[-1])}.")
-        return {name: [values[row] for row in kept] for name, values in index.items()}
 
     def _opened(self) -> list[ShardReader]:
         return [self._store.shard(info) for info in self.manifest.splits[self._split].shards]

@@ -11,7 +11,6 @@ import math
 import os
 import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -319,10 +318,10 @@ def _check_names(manifest: Manifest) -> None:
     dtype = manifest.storage.dtype
     if dtype not in STORED_DTYPES:
         raise ManifestError(f"expected one of {', '.join(STORED_DTYPES)}, found {dtype!r}", field="storage.dtype")
-    for name, count in Counter(("latent", *manifest.schema.scalar_columns, "split", "shard", "row")).items():
-        if count > 1:
-            where = "metrics" if name in manifest.metrics else "columns"
-            raise ManifestError(f"expected columns of different names, found {name!r} twice", field=where)
+    name = manifest.schema.repeated_name
+    if name is not None:
+        where = "metrics" if name in manifest.metrics else "columns"
+        raise ManifestError(f"expected columns of different names, found {name!r} twice", field=where)
 
 
 def _check_split(name: str, split: SplitInfo, seen: set[str]) -> None:

@@ -14,6 +14,7 @@ from latentstore.containers.interface import ContainerRow
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import BadImageError, MixedSizesError, RequestError, SourceError
 from latentstore.json_records import plain
+from latentstore.manifest import SPLIT_NAME
 from latentstore.metrics.interface import MetricRow
 from latentstore.metrics.table import METRICS
 from latentstore.pixels import Preparation
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 SHUFFLED, SOURCE_ORDER = "shuffled", "source"
 SHARD_PAYLOAD_BYTES = 128 << 20
-SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 

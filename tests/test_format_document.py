@@ -13,8 +13,8 @@ import pytest
 from strategies import FORMAT, example, example_text
 
 from latentstore.containers.arrow_features import CORE_DTYPES
-from latentstore.containers.interface import CORE_COLUMNS
-from latentstore.containers.parquet import COMPACT, FAST, INDEX_COLUMNS, ROW_GROUP_BYTES
+from latentstore.containers.interface import CORE_COLUMNS, INDEX_COLUMNS
+from latentstore.containers.parquet import COMPACT, FAST, ROW_GROUP_BYTES
 from latentstore.containers.table import CONTAINERS
 from latentstore.journal import JOURNAL
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, STORED_DTYPES, Manifest

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from latentstore.errors import RequestError
 from latentstore.records import LatentRecord
 
 if TYPE_CHECKING:
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-INDEX_COLUMNS = ("split", "shard", "row")
-"""What the index has besides."""
+INDEX_COLUMNS = {"split": "string", "shard": "string", "row": "int64"}
+"""What the index has besides, and of which type."""
 CORE_COLUMNS = ("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes")
 """The scalar columns of every dataset (``label`` only where the source has classes), before metrics and metadata."""
 
@@ -40,12 +39,11 @@ class ShardSchema:
         channels, height, width = self.latent_shape
         return channels * height * width
 
-    def check_names(self) -> None:
-        """Raise RequestError where two columns would have one name."""
+    @property
+    def repeated_name(self) -> str | None:
+        """The first name that two columns of a shard or of the index would share; None where all differ."""
         names = ["latent", *self.scalar_columns, *INDEX_COLUMNS]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise RequestError(f"Two columns would be named {twice!r}: have the source give its own another name.")
+        return next((name for name in names if names.count(name) > 1), None)
 
     @property
     def scalar_columns(self) -> tuple[str, ...]:

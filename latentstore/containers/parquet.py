@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.containers.arrow_features import arrow_type, feature_of_column
+from latentstore.containers.interface import INDEX_COLUMNS
 from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, data_page
 from latentstore.errors import DamagedShardError
 
@@ -33,7 +34,6 @@ FAST, COMPACT = "fast", "compact"
 ROW_GROUP_BYTES = 16 << 20
 """Payload of one row group: large enough for compression, small enough to stream (facts of the Hub's readers)."""
 LEAF = "latent.list.element.list.element.list.element"
-INDEX_COLUMNS = {"split": "string", "shard": "string", "row": "int64"}
 ZSTD_LEVEL = 3
 
 
