@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from latentstore import BuildProgress
 
 SECONDS_BETWEEN_LINES = 10.0
-WORDS = {"encode": "encoding", "seal": "sealing", "done": "done"}
+WORDS = {"calibrate": "calibrating", "encode": "encoding", "seal": "sealing", "done": "done"}
 """What people read for a stage of the build."""
 
 

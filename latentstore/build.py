@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.calibration import ChosenStorage, calibrate, candidates_of, lost, sample_of_plan
 from latentstore.card import refuse_foreign_card, write_card
 from latentstore.containers.interface import ShardSchema
-from latentstore.errors import BadImageError, MixedSizesError, RequestError, SourceError
+from latentstore.entropy import ByteCounts
+from latentstore.errors import RequestError, SourceError
 from latentstore.journal import BuildFolder, FinishedShard, claim, sealed_manifest, tidy
 from latentstore.manifest import ShardInfo, SkippedInfo
-from latentstore.pixels import TILE_FEATURES, batch_of, prepare, to_uint8
-from latentstore.plan import BuildPlan, PlannedRows, PlannedShard, plan_rows
+from latentstore.metrics.table import METRICS
+from latentstore.pictures import PictureReader, decoded_uint8, scores_of, side_by_side
+from latentstore.pixels import TILE_FEATURES, batch_of
+from latentstore.plan import BuildPlan, PlannedShard, plan_rows
 from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile
 from latentstore.seal import Sealing, seal
-from latentstore.shards import write_shard
+from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
 from latentstore.version import __version__
 
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
 
     from latentstore.manifest import Manifest
     from latentstore.metrics.interface import Scorer
-    from latentstore.sources.interface import OpenSource
     from latentstore.storage.interface import Storage
     from latentstore.vaes.interface import Vae
 
@@ -41,7 +44,7 @@ class BuildProgress:
     """How far a build is; handed to the caller's callback after every batch."""
 
     stage: str
-    """``encode``, ``seal`` or ``done``."""
+    """``calibrate``, ``encode``, ``seal`` or ``done``."""
     done: int
     """Pictures dealt with so far, skipped ones and those of an earlier run included."""
     total: int
@@ -76,53 +79,78 @@ def build(
     finished_before = sealed_manifest(folder, fingerprint)
     if finished_before is not None:
         _refuse_skipped(plan, finished_before.build.skipped)
+        _refuse_loss(plan, finished_before.storage.measured_loss_db)
         tidy(folder)
         write_card(Path(out))  # a build that was stopped between manifest and card left none
         return finished_before
     refuse_foreign_card(Path(out))
     with claim(folder, fingerprint) as work:
-        bench = _Bench.of(plan, source, rows, vae, observe)
         report = _Report(progress, rows.total)
+        reader = PictureReader(plan, source, rows)
+        chosen = _calibrated(work, reader, vae, report)
+        bench = _Bench.of(reader, vae, chosen, observe)
         shards = [_finished(bench, work, shard, report) for shard in rows.shards()]
         report.stage("seal")
-        sealing = Sealing(plan, source, rows, vae, bench.schema, tuple(shards), fingerprint, _environment())
+        sealing = Sealing(reader, vae, chosen, bench.schema, tuple(shards), fingerprint, _environment())
+        _refuse_loss(plan, sealing.measured_loss_db)
         manifest = seal(work, sealing)
         report.stage("done")
         return manifest
+
+
+def _calibrated(work: BuildFolder, reader: PictureReader, vae: Vae, report: _Report) -> ChosenStorage:
+    """CALIBRATE: the storage and its steps; the same again for every run of the plan."""
+    plan = reader.plan
+    if plan.storage is not None and not plan.calibrated:
+        return ChosenStorage(plan.storage.name)
+    known = work.recall("storage", ChosenStorage)
+    if known is not None:
+        return known
+    report.stage("calibrate")
+    found = calibrate(
+        vae,
+        sample_of_plan(reader, vae),
+        candidates_of(plan),
+        budget=plan.max_psnr_drop,
+        batch_size=plan.batch_size,
+        seed=plan.seed,
+    )
+    work.remember("storage", found)
+    return found
 
 
 @dataclass(frozen=True)
 class _Bench:
     """Everything the stages work with, loaded once."""
 
-    plan: BuildPlan
-    source: OpenSource
-    rows: PlannedRows
+    reader: PictureReader
     vae: Vae
     storage: Storage
     scorers: dict[str, Scorer]
     schema: ShardSchema
     observe: Observer | None
-    pieces: dict[str, NDArray[np.int64]]
-    """How many pieces each picture of a split was planned to become."""
+
+    @property
+    def plan(self) -> BuildPlan:
+        """What is built."""
+        return self.reader.plan
 
     @classmethod
-    def of(cls, plan: BuildPlan, source: OpenSource, rows: PlannedRows, vae: Vae, observe: Observer | None) -> _Bench:
-        storage = plan.storage.open()
-        height, width = rows.padded
+    def of(cls, reader: PictureReader, vae: Vae, chosen: ChosenStorage, observe: Observer | None) -> _Bench:
+        plan, source = reader.plan, reader.source
+        height, width = reader.rows.padded
         schema = ShardSchema(
             latent_shape=(plan.vae.channels, height // plan.vae.stride, width // plan.vae.stride),
-            dtype=storage.dtype.name,
+            dtype=chosen.row.dtype,
             class_names=source.class_names,
             metrics=tuple(metric.name for metric in plan.metrics),
             features={**source.features, **(TILE_FEATURES if plan.preparation.tile else {})},
         )
-        scorers = {metric.name: metric.open() for metric in plan.metrics}
         if schema.repeated_name is not None:
             ask = "have the source give its own another name"
             raise RequestError(f"Two columns would be named {schema.repeated_name!r}: {ask}.")
-        pieces = {name: np.bincount(split[:, 0]) for name, split in rows.splits.items()}
-        return cls(plan, source, rows, vae, storage, scorers, schema, observe, pieces)
+        scorers = {metric.name: metric.open() for metric in plan.metrics}
+        return cls(reader, vae, chosen.open(), scorers, schema, observe)
 
 
 @dataclass
@@ -130,6 +158,11 @@ class _Tally:
     """What is counted while a shard flows by."""
 
     statistics: ChannelStatistics
+    counts: ByteCounts
+    clipped: NDArray[np.int64]
+    """Of each channel."""
+    lost: list[float] = field(default_factory=list)
+    """PSNR that storing cost each picture."""
     skipped: list[SkippedInfo] = field(default_factory=list)
     conversions: Counter[str] = field(default_factory=Counter)
 
@@ -141,59 +174,25 @@ def _finished(bench: _Bench, work: BuildFolder, shard: PlannedShard, report: _Re
         _refuse_skipped(bench.plan, earlier.skipped)
         report.resume(shard.stop - shard.start, len(earlier.skipped))
         return earlier
-    tally = _Tally(ChannelStatistics.empty(bench.plan.vae.channels))
-    tiles = _read(bench, shard)
+    channels = bench.plan.vae.channels
+    counts = ByteCounts.empty(channels, bench.storage.dtype.itemsize)
+    tally = _Tally(ChannelStatistics.empty(channels), counts, np.zeros(channels, np.int64))
+    tiles = bench.reader.tiles(shard.split, range(shard.start, shard.stop))
     batches = _prepare(bench, shard, tiles, tally, report)
     records = _encode(bench, shard, batches, tally, report)
     info = _shelve(bench, work, shard, records)
-    entry = FinishedShard(info, tally.statistics.to_dict(), tuple(tally.skipped), dict(tally.conversions))
+    entry = FinishedShard(
+        shard=info,
+        statistics=tally.statistics.to_dict(),
+        skipped=tuple(tally.skipped),
+        entropy_bits=tally.counts.bits,
+        conversions=dict(tally.conversions),
+        clipped=tuple(tally.clipped.tolist()),
+        lost_db=math.fsum(tally.lost),
+        lost_pictures=len(tally.lost),
+    )
     work.finish(shard, entry)
     return entry
-
-
-def _read(bench: _Bench, shard: PlannedShard) -> Iterator[Tile | SkippedTile]:
-    """READ: one prepared picture (or the reason why not) for each planned row of the shard."""
-    planned = bench.rows.splits[shard.split][shard.start : shard.stop]
-    if len(planned) == 0:
-        return
-    starts = np.flatnonzero(np.diff(planned[:, 0], prepend=-1))
-    wanted = planned[starts, 0].tolist()
-    images = _pictures(bench, shard, wanted)
-    for number, image, pieces in zip(wanted, images, np.split(planned[:, 1], starts[1:]), strict=True):
-        for piece in pieces.tolist():
-            yield _piece(bench, image, piece, int(bench.pieces[shard.split][number]))
-
-
-def _pictures(bench: _Bench, shard: PlannedShard, wanted: list[int]) -> Iterator[Tile | SkippedTile]:
-    """What the source gives; its own failures to read are not mistaken for failures to write."""
-    try:
-        yield from bench.source.splits[shard.split].read(wanted)
-    except OSError as error:
-        where = f"{bench.plan.source.name!r} at {bench.plan.source.location!r}"
-        raise SourceError(f"Source {where} stopped giving pictures: {error.strerror or error}.") from error
-
-
-def _piece(bench: _Bench, image: Tile | SkippedTile, piece: int, pieces: int) -> Tile | SkippedTile:
-    if isinstance(image, SkippedTile):
-        return image
-    size = image.pixels.shape[0], image.pixels.shape[1]
-    try:
-        found = bench.plan.preparation.pieces(size)
-        if found != pieces:  # only a stream's pictures have other sizes than were planned for
-            raise MixedSizesError(
-                f"Picture {image.source_path!r} is {size[0]}x{size[1]} and would be cut into {found} tiles, but a "
-                f"stream is planned for pictures of one size, here of {pieces} tiles: read it without --streaming."
-            )
-        tile = prepare(image, bench.plan.preparation, piece)
-    except BadImageError as error:
-        return SkippedTile(image.id, image.source_path, str(error))
-    padded = bench.plan.preparation.padded_size(size, bench.plan.vae.pad_to)
-    if padded != bench.rows.padded:
-        raise MixedSizesError(
-            f"Picture {image.source_path!r} is {size[0]}x{size[1]} and would be encoded at {padded[0]}x{padded[1]}, "
-            f"the ones before it at {bench.rows.padded[0]}x{bench.rows.padded[1]}: choose --resize, --crop or --tile."
-        )
-    return tile
 
 
 def _prepare(
@@ -215,7 +214,7 @@ def _prepare(
             kept.append(tile)
             tally.conversions.update(tile.conversions)
         if kept:
-            yield positions, batch_of(kept, bench.rows.padded)
+            yield positions, batch_of(kept, bench.reader.rows.padded)
 
 
 def _encode(
@@ -236,10 +235,15 @@ def _encode(
         kept = np.flatnonzero(finite).tolist()
         if not kept:
             continue
-        stored = _store(bench, raw[kept])
+        raw = raw[kept]
+        stored = _store(bench, raw)
         tiles = [batch.tiles[index] for index in kept]
-        scores = _measure(bench, stored, tiles)
-        tally.statistics = tally.statistics.merge(ChannelStatistics.of(bench.storage.decode(stored)))
+        reread = bench.storage.decode(stored)
+        scores = _measure(bench, reread, tiles)
+        tally.lost += _lost(bench, raw, reread, scores.get("psnr"), tiles)
+        tally.statistics = tally.statistics.merge(ChannelStatistics.of(reread))
+        tally.counts = tally.counts.merge(ByteCounts.of(stored))
+        tally.clipped += bench.storage.clipped(raw)
         report.advance(len(tiles), scores.get("psnr"))
         for index, tile in enumerate(tiles):
             yield _record(tile, stored[index], {name: float(column[index]) for name, column in scores.items()})
@@ -249,29 +253,47 @@ def _store(bench: _Bench, raw: NDArray[np.float32]) -> NDArray[Any]:
     try:
         return bench.storage.encode(raw)
     except OverflowError as error:
-        message = f"Storage {bench.plan.storage.name!r} cannot hold these latents: {error}; use --storage float32."
+        message = f"Storage {bench.storage.dtype.name!r} cannot hold these latents: {error}; use --storage float32."
         raise RequestError(message) from error
 
 
-def _measure(bench: _Bench, stored: NDArray[Any], tiles: list[Tile]) -> dict[str, NDArray[np.float64]]:
+def _measure(bench: _Bench, reread: NDArray[np.float32], tiles: list[Tile]) -> dict[str, NDArray[np.float64]]:
     """Scores of the decode of the stored numbers against the prepared pictures, on their true area, as uint8."""
-    import torch
-
     if not bench.scorers and bench.observe is None:
         return {}
-    decoded = to_uint8(bench.vae.decode(torch.from_numpy(bench.storage.decode(stored))))
-    scores = {name: np.empty(len(tiles)) for name in bench.scorers}
-    sizes = [tile.pixels.shape[:2] for tile in tiles]
-    for size in dict.fromkeys(sizes):  # one true size, unless tiles were cut at an edge
-        rows = [index for index, found in enumerate(sizes) if found == size]
-        seen = decoded[rows, :, : size[0], : size[1]].contiguous()
-        stacked = torch.from_numpy(np.stack([tiles[index].pixels for index in rows]))
-        truth = stacked.permute(0, 3, 1, 2).contiguous().to(seen.device)
-        for name, scorer in bench.scorers.items():
-            scores[name][rows] = scorer(truth, seen)
-        if bench.observe is not None:
+    decoded = decoded_uint8(bench.vae, reread)
+    if bench.observe is not None:
+        for _, truth, seen in side_by_side(tiles, decoded):
             bench.observe(truth, seen)
-    return scores
+    return scores_of(bench.scorers, tiles, decoded)
+
+
+def _lost(
+    bench: _Bench,
+    raw: NDArray[np.float32],
+    reread: NDArray[np.float32],
+    psnr: NDArray[np.float64] | None,
+    tiles: list[Tile],
+) -> list[float]:
+    """DB of PSNR that storing cost each picture, where the plan wants that known and it can be said."""
+    if not bench.plan.measures_loss:
+        return []
+    if np.array_equal(raw, reread):
+        return [0.0] * len(tiles)
+    scorer = {"psnr": METRICS["psnr"].open()}
+    found = psnr if psnr is not None else scores_of(scorer, tiles, decoded_uint8(bench.vae, reread))["psnr"]
+    reference = scores_of(scorer, tiles, decoded_uint8(bench.vae, raw))["psnr"]
+    apart = lost(reference, found)
+    return list(apart[np.isfinite(apart)].tolist())
+
+
+def _refuse_loss(plan: BuildPlan, lost_db: float | None) -> None:
+    """With --strict, a dataset that lost more than its budget is not sealed."""
+    if plan.strict and lost_db is not None and plan.max_psnr_drop is not None and lost_db > plan.max_psnr_drop:
+        raise RequestError(
+            f"Storing cost {lost_db:.4f} dB of mean PSNR, over the budget of {plan.max_psnr_drop:g} dB: raise "
+            "--max-psnr-drop, calibrate on more pictures (--calibration), or leave out --strict to keep it as it is."
+        )
 
 
 def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float]) -> LatentRecord:
@@ -292,7 +314,8 @@ def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float]) -> Laten
 def _shelve(bench: _Bench, work: BuildFolder, shard: PlannedShard, records: Iterator[LatentRecord]) -> ShardInfo:
     """SHELVE: one shard file."""
     try:
-        return write_shard(work.folder, shard.name, bench.plan.container, bench.schema, bench.plan.layout, records)
+        blocks = blocks_of(records, bench.schema)
+        return write_shard(work.folder, shard.name, bench.plan.container, bench.schema, bench.plan.layout, blocks)
     except OSError as error:
         message = f"Cannot write {work.folder / shard.name}: {error.strerror or error}; make room, then type it again."
         raise RequestError(message) from error

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from latentstore.errors import ManifestError, NotSealedError, PlanMismatchError, RequestError
 from latentstore.hashing import sha256_of
@@ -23,6 +23,7 @@ from latentstore.manifest import Manifest, ShardInfo, SkippedInfo
 from latentstore.plan import PlannedShard
 
 JOURNAL = ".build"
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,15 @@ class FinishedShard:
     statistics: Mapping[str, Any]
     """Of its latents, in the exact form that merges."""
     skipped: tuple[SkippedInfo, ...]
+    entropy_bits: float
+    """Of its stored numbers."""
     conversions: Mapping[str, int] = field(default_factory=dict)
+    clipped: tuple[int, ...] = ()
+    """Numbers of each channel that were clipped."""
+    lost_db: float = 0.0
+    """Sum over its pictures of the PSNR that storing cost."""
+    lost_pictures: int = 0
+    """How many pictures that is; 0 where it was not measured."""
 
 
 class BuildFolder:
@@ -57,6 +66,17 @@ class BuildFolder:
     def finish(self, planned: PlannedShard, entry: FinishedShard) -> None:
         """Remember that this shard is done."""
         write_atomically(self._entry(planned), json.dumps(plain(entry), allow_nan=False))
+
+    def remember(self, name: str, record: object) -> None:
+        """Keep a record that a later run of the same plan must use again."""
+        write_atomically(self._journal / f"{name}.json", json.dumps(plain(record), allow_nan=False))
+
+    def recall(self, name: str, kind: type[Record]) -> Record | None:
+        """That record; None where there is none that can be read."""
+        try:
+            return parse(kind, json.loads((self._journal / f"{name}.json").read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, ManifestError):
+            return None
 
     def seal(self, manifest: Manifest) -> None:
         """Write the manifest; from then on the dataset is complete and the journal is gone."""

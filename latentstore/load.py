@@ -13,6 +13,7 @@ from latentstore.errors import DamagedShardError, RequestError
 from latentstore.named_table import unknown_name
 from latentstore.row_filter import columns_in, rows_where
 from latentstore.seal import INDEX
+from latentstore.shards import crc32_of
 from latentstore.store import LatentStore, open_store
 
 if TYPE_CHECKING:
@@ -105,8 +106,9 @@ class LatentDataset:
         self._scalars = {
             name: _tensor_or_list(index[name], feature_of_column(store.schema, name)) for name in self._columns
         }
+        self._checksums = np.array(index["latent_crc32"], np.int64)
+        self._checked = np.zeros(len(self._checksums), bool)
         self._readers = self._opened()
-        self._check_ids(index["id"])
         self._vae: Vae | None = None
 
     @property
@@ -198,7 +200,7 @@ class LatentDataset:
         """Every column that is asked for, filtered by or checked, for all rows of the split; the index is read once."""
         known = self._store.schema.scalar_columns
         filtered = known if callable(condition) else columns_in(condition, known) if condition is not None else ()
-        index = self._store.index(list(dict.fromkeys(["id", "split", *self._columns, *filtered])))
+        index = self._store.index(list(dict.fromkeys(["split", "latent_crc32", *self._columns, *filtered])))
         kept = [row for row, split in enumerate(index["split"]) if split == self._split]
         if len(kept) != int(self._starts[-1]):
             message = f"Index {self._store.folder / INDEX} has {len(kept)} rows of split {self._split!r}"
@@ -219,15 +221,24 @@ class LatentDataset:
             raise RequestError(f"No row of split {self._split!r} satisfies the filter {condition!r}.")
         return np.flatnonzero(kept)
 
-    def _check_ids(self, ids: Sequence[str]) -> None:
-        """Refuse shards that stand in each other's place: they have other ids than the index says."""
-        shards = self.manifest.splits[self._split].shards
-        for start, info, reader in zip(self._starts.tolist(), shards, self._readers, strict=False):
-            if reader.columns(["id"])["id"] != ids[start : start + info.rows]:
-                message = (
-                    f"Shard {self._store.folder / info.path} holds other rows than the index says: it was replaced."
-                )
-                raise DamagedShardError(message)
+    def _check(self, rows: NDArray[np.int64], stored: NDArray[Any]) -> None:
+        """Compare each latent with the checksum in the index, the first time it is read.
+
+        So no number is passed on that is not the one that was written, whatever happened to the shard: a bit that
+        flipped, a shard that stands in another's place.
+        """
+        new = np.flatnonzero(~self._checked[rows])
+        if len(new) == 0:
+            return
+        wrong = rows[new][np.array(crc32_of(stored[new]), np.int64) != self._checksums[rows[new]]]
+        if len(wrong):
+            shard = int(np.searchsorted(self._starts, wrong[0], side="right")) - 1
+            path = self._store.folder / self.manifest.splits[self._split].shards[shard].path
+            raise DamagedShardError(
+                f"Shard {path}, row {wrong[0] - self._starts[shard]}: its latent is not the one that was written (the "
+                "CRC-32 in the index differs): the shard was changed or replaced; `latentstore verify` says more."
+            )
+        self._checked[rows] = True
 
     def _opened(self) -> list[ShardReader]:
         return [self._store.shard(info) for info in self.manifest.splits[self._split].shards]
@@ -243,6 +254,7 @@ class LatentDataset:
         for shard in np.unique(shards).tolist():
             here = np.flatnonzero(shards == shard)
             stored[here] = self._readers[shard].latents(rows[here] - self._starts[shard])
+        self._check(rows, stored)
         return torch.from_numpy(self._store.storage().decode(stored))
 
     def _in_space(self, raw: torch.Tensor) -> torch.Tensor:

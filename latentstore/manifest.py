@@ -25,7 +25,7 @@ from latentstore.quality import MetricSummary
 
 FORMAT_VERSION = "1.0"
 FILE_NAME = "manifest.json"
-STORED_DTYPES = ("float16", "float32")
+STORED_DTYPES = ("float16", "float32", "uint8")
 SHARD_NAME = re.compile(r"\w[\w.-]*")
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 
@@ -67,6 +67,51 @@ class VaeInfo:
 
 
 @dataclass(frozen=True)
+class CandidateInfo:
+    """One storage as it did on the calibration sample."""
+
+    storage: str
+    step_sigma: float | None
+    """Step as a multiple of each channel's standard deviation; null for floats."""
+    bits_per_pixel: float
+    """Order-0 entropy of the sample's stored numbers, a true pixel."""
+    loss_db: float
+    """Mean over the sample's pictures of the PSNR lost against unrounded latents."""
+    loss_error_db: float
+    """Standard error of that mean."""
+    clipped: int
+    """Numbers beyond 127 steps."""
+
+
+@dataclass(frozen=True)
+class CalibrationInfo:
+    """What the choice of storage and steps rests on."""
+
+    pictures: int
+    seed: int
+    std: tuple[float, ...]
+    """Of each channel of the sample's raw latents; the steps are multiples of it."""
+    widened: tuple[int, ...]
+    """Channels whose step was made larger because clipping alone cost more than the budget."""
+    candidates: tuple[CandidateInfo, ...]
+
+
+@dataclass(frozen=True)
+class ConversionInfo:
+    """One conversion that a dataset went through, from these numbers to the next."""
+
+    storage: str
+    container: str
+    layout: str
+    lossless: bool
+    """Whether every raw latent stayed the same to the last bit."""
+    measured: bool
+    """Whether the quality in the manifest is that of the numbers after this step."""
+    quality_before: Mapping[str, float | None] = field(default_factory=dict)
+    """Mean of each metric before it."""
+
+
+@dataclass(frozen=True)
 class StorageInfo:
     """How the numbers are stored."""
 
@@ -76,9 +121,17 @@ class StorageInfo:
     layout: str
     steps: tuple[float, ...] | None = None
     """One quantisation step a channel; null for floats."""
+    step_sigma: float | None = None
+    """The steps as a multiple of each channel's standard deviation; null for floats."""
     budget_db: float | None = None
-    """PSNR that quantisation was allowed to cost; null where none was set."""
+    """PSNR that storing was allowed to cost; null where none was set."""
     measured_loss_db: float | None = None
+    """Mean over all pictures of the PSNR lost against unrounded latents; null where it was not measured."""
+    clipped: tuple[int, ...] | None = None
+    """Numbers of each channel beyond 127 steps; null for floats."""
+    calibration: CalibrationInfo | None = None
+    converted: tuple[ConversionInfo, ...] = ()
+    """What the dataset was before, oldest first; empty where it lies as it was built."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +177,9 @@ class SizeLedger:
     """The source's own files; null where there are none."""
     payload_bytes: int
     """Stored numbers before compression."""
+    entropy_bytes: int
+    """Order-0 entropy of the stored numbers, per channel, byte place and shard: what a coder that sees one number at a
+    time could reach."""
     stored_bytes: int
     """All shards."""
     bits_per_pixel: float
@@ -131,6 +187,32 @@ class SizeLedger:
     """Above 1: smaller than raw RGB."""
     source_over_stored: float | None
     """Above 1: smaller than the source files; below 1: larger."""
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Pictures with the same bytes."""
+
+    sha256: str
+    ids: tuple[str, ...]
+    splits: tuple[str, ...]
+    """Of each of them."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pictures of the source that are byte for byte the same."""
+
+    groups: int = 0
+    """Sets of equal pictures."""
+    pictures: int = 0
+    """Pictures in them."""
+    across_splits: int = 0
+    """Sets with pictures in more than one split: what is tested on was trained on."""
+    across_classes: int = 0
+    """Sets whose pictures have different labels."""
+    examples: tuple[DuplicateGroup, ...] = ()
+    """Up to ten sets, those across splits first."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +250,7 @@ class BuildInfo:
     plan: Mapping[str, Any]
     """What must agree for a re-run to be the same build."""
     skipped: tuple[SkippedInfo, ...] = ()
+    duplicates: Duplicates = field(default_factory=Duplicates)
     conversions: Mapping[str, int] = field(default_factory=dict)
     """How many pictures needed which conversion to become 8-bit RGB."""
 
@@ -318,10 +401,21 @@ def _check_names(manifest: Manifest) -> None:
     dtype = manifest.storage.dtype
     if dtype not in STORED_DTYPES:
         raise ManifestError(f"expected one of {', '.join(STORED_DTYPES)}, found {dtype!r}", field="storage.dtype")
+    _check_steps(manifest.storage, manifest.latent_shape[0])
     name = manifest.schema.repeated_name
     if name is not None:
         where = "metrics" if name in manifest.metrics else "columns"
         raise ManifestError(f"expected columns of different names, found {name!r} twice", field=where)
+
+
+def _check_steps(storage: StorageInfo, channels: int) -> None:
+    for name in ("steps", "clipped"):
+        numbers = getattr(storage, name)
+        if (numbers is not None) != (storage.dtype == "uint8") or (numbers is not None and len(numbers) != channels):
+            wanted = f"{channels} numbers" if storage.dtype == "uint8" else "null for floats"
+            raise ManifestError(f"expected {wanted}, found {plain(numbers)!r}", field=f"storage.{name}")
+    if storage.steps is not None and min(storage.steps) <= 0:
+        raise ManifestError(f"expected steps above zero, found {min(storage.steps)}", field="storage.steps")
 
 
 def _check_split(name: str, split: SplitInfo, seen: set[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 SHUFFLED, SOURCE_ORDER = "shuffled", "source"
 SHARD_PAYLOAD_BYTES = 128 << 20
+MAX_PSNR_DROP = 0.02
+"""dB: what a storage that is to be chosen may cost where nobody says."""
+LARGEST_STEP = 4.0
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -44,9 +49,17 @@ class BuildPlan:
     vae: VaeRow
     config: str = ""
     """Name of the folder and of the config on the Hub; ``<source>-<vae>`` where empty."""
-    storage: StorageRow = STORAGES["float16"]
+    storage: StorageRow | None = STORAGES["float16"]
+    """None: the smallest that keeps ``max_psnr_drop`` on a sample of the pictures."""
+    step: float = 1 / 16
+    """Of a quantised storage, as a multiple of each channel's standard deviation."""
+    max_psnr_drop: float | None = None
+    """dB of mean PSNR that storing may cost; None: 0.02 where the storage is to be chosen, else not looked at."""
+    calibration: int = 32
+    """Pictures that the steps, and the choice of a storage, are measured on."""
     container: ContainerRow = CONTAINERS["parquet"]
-    layout: str = "compact"
+    layout: str = ""
+    """Where empty, the container's first."""
     metrics: tuple[MetricRow, ...] = tuple(metric for metric in METRICS.values() if metric.default)
     preparation: Preparation = field(default_factory=Preparation)
     order: str = SHUFFLED
@@ -69,6 +82,10 @@ class BuildPlan:
                 f"Config name {self.config!r} cannot be used on the Hub: expected letters, digits, '-', '_' and '.', "
                 "and not 'data'; choose one with --config."
             )
+        if not self.layout:
+            object.__setattr__(self, "layout", self.container.layouts[0])
+        if self.storage is None and self.max_psnr_drop is None:
+            object.__setattr__(self, "max_psnr_drop", MAX_PSNR_DROP)
         if self.dtype == "auto":
             object.__setattr__(self, "dtype", self.vae.fastest_dtype(self.device))
         if self.layout not in self.container.layouts:
@@ -78,7 +95,16 @@ class BuildPlan:
             )
         if self.order not in (SHUFFLED, SOURCE_ORDER):
             raise RequestError(f"There is no order {self.order!r}; choose from {SHUFFLED}, {SOURCE_ORDER}.")
-        for name in ("batch_size", "rows_per_shard"):
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        if not 0 < self.step <= LARGEST_STEP:
+            raise RequestError(
+                f"Expected a step above 0 and up to {LARGEST_STEP:g} standard deviations, found {self.step:g}."
+            )
+        if self.max_psnr_drop is not None and not 0 <= self.max_psnr_drop < math.inf:
+            raise RequestError(f"Expected a max_psnr_drop of 0 dB or more, found {self.max_psnr_drop:g}.")
+        for name in ("batch_size", "rows_per_shard", "calibration"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RequestError(f"Expected {name} of 1 or more, found {value}.")
@@ -101,7 +127,7 @@ class BuildPlan:
             "device": self.device.split(":")[0],
             "dtype": self.dtype,
             "memory_format": self.vae.memory_format,
-            "storage": self.storage.name,
+            **self._storage_plan(),
             "container": self.container.name,
             "layout": self.layout,
             "metrics": [metric.name for metric in self.metrics],
@@ -111,6 +137,25 @@ class BuildPlan:
             "batch_size": self.batch_size,
             "rows_per_shard": rows.rows_per_shard,
         }
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether storing needs a look at the pictures first."""
+        return self.storage is None or self.storage.quantised
+
+    @property
+    def measures_loss(self) -> bool:
+        """Whether every picture is decoded twice, to know what storing costs it."""
+        return self.calibrated or self.max_psnr_drop is not None
+
+    def _storage_plan(self) -> dict[str, Any]:
+        """What decides the stored numbers; a plan that needs no calibration does not speak of it."""
+        budget = {"max_psnr_drop": self.max_psnr_drop} if self.max_psnr_drop is not None else {}
+        name = {"storage": self.storage.name if self.storage is not None else "auto"}
+        if not self.calibrated:
+            return {**name, **budget}
+        step = {"step": self.step} if self.storage is not None else {}
+        return {**name, **step, **budget, "calibration": self.calibration}
 
 
 @dataclass(frozen=True)
@@ -135,12 +180,20 @@ class PlannedRows:
     rows_per_shard: int
     digest: str
     """sha256 over the size of every source picture in order."""
-    suffix: str
+    container: ContainerRow
 
     @property
     def total(self) -> int:
         """Rows of all splits."""
         return sum(len(rows) for rows in self.splits.values())
+
+    def pieces(self, split: str, image: int) -> int:
+        """How many rows a picture of a split was planned to become."""
+        return int(self._pieces[split][image])
+
+    @cached_property
+    def _pieces(self) -> Mapping[str, NDArray[np.int64]]:
+        return {name: np.bincount(planned[:, 0]) for name, planned in self.splits.items()}
 
     def shards(self) -> list[PlannedShard]:
         """Every shard, in order."""
@@ -150,7 +203,7 @@ class PlannedRows:
             for index in range(count):
                 start = index * self.rows_per_shard
                 stop = min(len(rows), start + self.rows_per_shard)
-                name = f"{split}-{index:05d}-of-{count:05d}.{self.suffix}"
+                name = self.container.shard_name(split, index, count)
                 planned.append(PlannedShard(split, index, name, start, stop))
         return planned
 
@@ -164,13 +217,13 @@ def plan_rows(plan: BuildPlan, source: OpenSource) -> PlannedRows:
     padded = _one_padded_size(plan, [size for split in sizes.values() for size in split])
     splits = {name: _ordered(plan, source.splits[name], split_sizes) for name, split_sizes in sizes.items()}
     latent_bytes = plan.vae.channels * (padded[0] // plan.vae.stride) * (padded[1] // plan.vae.stride)
-    latent_bytes = latent_bytes * plan.storage.bits // 8
+    latent_bytes = latent_bytes * (plan.storage.bits if plan.storage is not None else 16) // 8
     return PlannedRows(
         splits=splits,
         padded=padded,
         rows_per_shard=plan.rows_per_shard or max(1, SHARD_PAYLOAD_BYTES // max(1, latent_bytes)),
         digest=_digest(sizes),
-        suffix=plan.container.suffix,
+        container=plan.container,
     )
 
 
@@ -244,6 +297,6 @@ def _digest(sizes: Mapping[str, Sequence[Size | None]]) -> str:
     return digest.hexdigest()
 
 
-def kept_rows(planned: NDArray[np.int64], skipped_positions: Iterable[int]) -> NDArray[np.int64]:
-    """The planned rows of a split that became rows of its shards, in shard order."""
-    return np.delete(planned, sorted(set(skipped_positions)), axis=0)
+def kept_positions(planned: int, skipped_positions: Iterable[int]) -> NDArray[np.int64]:
+    """Of so many planned rows of a split, those that became rows of its shards, in shard order."""
+    return np.delete(np.arange(planned, dtype=np.int64), sorted(set(skipped_positions)))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.pixels import prepare, to_uint8
-from latentstore.plan import kept_rows
+from latentstore.pictures import decoded_uint8
+from latentstore.plan import kept_positions
 from latentstore.records import SkippedTile
 
 if TYPE_CHECKING:
@@ -63,21 +63,19 @@ def _original(manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[An
     split = index["split"][row]
     place = sum(1 for other in index["split"][:row] if other == split)
     skipped = [entry.position for entry in manifest.build.skipped if entry.split == split]
-    image, piece = kept_rows(done.rows.splits[split], skipped)[place].tolist()
-    tile = next(iter(done.source.splits[split].read([image])))
+    position = kept_positions(len(done.rows.splits[split]), skipped)[place]
+    tile = next(done.reader.tiles(split, [position]))
     if isinstance(tile, SkippedTile):  # it could be read a moment ago
         return np.zeros((index["height"][row], index["width"][row], 3), np.uint8)
-    return prepare(tile, manifest.preparation, piece).pixels
+    return tile.pixels
 
 
 def _decoded(
     folder: Path, manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]], row: int
 ) -> NDArray[np.uint8]:
-    import torch
-
     shard = done.plan.container.open(folder / index["shard"][row], manifest.schema)
     stored = shard.latents(np.array([index["row"][row]]))
-    pixels = to_uint8(done.vae.decode(torch.from_numpy(done.plan.storage.open().decode(stored))))
+    pixels = decoded_uint8(done.vae, done.chosen.open().decode(stored))
     return np.asarray(pixels[0].permute(1, 2, 0).cpu().numpy())
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from latentstore.errors import SourceError, VaeError, WrongVaeError
 from latentstore.metrics.table import METRICS
-from latentstore.pixels import prepare, to_uint8
-from latentstore.plan import BuildPlan, kept_rows, plan_rows
+from latentstore.pictures import PictureReader, decoded_uint8, scores_of
+from latentstore.plan import BuildPlan, kept_positions, plan_rows
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.table import source_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.metrics.interface import Scorer
-    from latentstore.sources.interface import OpenSource, SourceRow
+    from latentstore.sources.interface import SourceRow
     from latentstore.store import LatentStore
     from latentstore.vaes.interface import Vae, VaeRow
 
@@ -59,19 +59,18 @@ def remeasured(
     Raises Unavailable where the source or the VAE's weights are not at hand, VaeError where the weights are others.
     """
     model = _vae(store, vae)
-    opened, planned = _source(store, source, model.row)
+    originals = originals_of(store, source, model.row)
     rows = np.sort(np.random.default_rng(seed).permutation(len(index["id"]))[:sample])
     for start in range(0, len(rows), ROWS_AT_ONCE):
         chosen = rows[start : start + ROWS_AT_ONCE].tolist()
-        tiles = [_tile(store, opened, planned, index, row) for row in chosen]
+        tiles = [originals.tile(index, row) for row in chosen]
         decoded = _decode(model, store, index, chosen)
         for row, tile, picture in zip(chosen, tiles, decoded, strict=True):
             if isinstance(tile, str):
                 yield Remeasured(index["id"][row], index["shard"][row], tile, {})
                 continue
-            truth = _planes(tile.pixels)
-            seen = picture[None, :, : truth.shape[2], : truth.shape[3]].contiguous()
-            scores = {name: (index[name][row], float(scorer(truth, seen)[0])) for name, scorer in scorers.items()}
+            found = scores_of(scorers, [tile], picture[None])
+            scores = {name: (index[name][row], float(score[0])) for name, score in found.items()}
             yield Remeasured(index["id"][row], index["shard"][row], "", scores)
 
 
@@ -91,8 +90,28 @@ def _vae(store: LatentStore, row: VaeRow | None) -> Vae:
         raise Unavailable(f"the VAE is not at hand: {error}") from error
 
 
-def _source(store: LatentStore, row: SourceRow | None, vae: VaeRow) -> tuple[OpenSource, dict[str, Any]]:
-    """The opened source, and for each split the (picture, piece) of every row of the dataset."""
+@dataclass(frozen=True)
+class Originals:
+    """The prepared source pictures of a dataset's rows."""
+
+    reader: PictureReader
+    positions: Mapping[str, NDArray[np.int64]]
+    """Of each split, the planned row that each of its rows was."""
+
+    def tile(self, index: Mapping[str, Sequence[Any]], row: int) -> Tile | str:
+        """The prepared picture of a row of the index, or what is wrong with its source picture."""
+        split = index["split"][row]
+        place = row - index["split"].index(split)
+        found = next(self.reader.tiles(split, [self.positions[split][place]]))
+        if isinstance(found, SkippedTile):
+            return f"its source picture cannot be read any more ({found.reason})"
+        if found.source_sha256 != index["source_sha256"][row]:
+            return "its source picture is not the one that was encoded (another sha256)"
+        return found
+
+
+def originals_of(store: LatentStore, row: SourceRow | None, vae: VaeRow) -> Originals:
+    """The source pictures behind a dataset; Unavailable where they are not at hand, SourceError for others."""
     manifest = store.manifest
     try:
         source = row or source_of(manifest.source)
@@ -107,46 +126,23 @@ def _source(store: LatentStore, row: SourceRow | None, vae: VaeRow) -> tuple[Ope
         order=manifest.build.order,
         seed=manifest.build.seed,
     )
-    planned = plan_rows(plan, opened)
-    if planned.digest != manifest.build.plan.get("pictures"):
+    rows = plan_rows(plan, opened)
+    if rows.digest != manifest.build.plan.get("pictures"):
         raise SourceError(
             "The source holds other pictures than those that were encoded (their number or sizes differ)."
         )
     skipped = manifest.build.skipped
-    return opened, {
-        split: kept_rows(rows, [entry.position for entry in skipped if entry.split == split])
-        for split, rows in planned.splits.items()
+    positions = {
+        split: kept_positions(len(planned), [entry.position for entry in skipped if entry.split == split])
+        for split, planned in rows.splits.items()
     }
-
-
-def _tile(
-    store: LatentStore, opened: OpenSource, planned: Mapping[str, Any], index: Mapping[str, Sequence[Any]], row: int
-) -> Tile | str:
-    """The prepared picture of a row, or what is wrong with its source picture."""
-    split = index["split"][row]
-    place = sum(1 for other in index["split"][:row] if other == split)
-    image, piece = planned[split][place].tolist()
-    picture = next(iter(opened.splits[split].read([image])))
-    if isinstance(picture, SkippedTile):
-        return f"its source picture cannot be read any more ({picture.reason})"
-    if picture.source_sha256 != index["source_sha256"][row]:
-        return "its source picture is not the one that was encoded (another sha256)"
-    return prepare(picture, store.manifest.preparation, piece)
+    return Originals(PictureReader(plan, opened, rows), positions)
 
 
 def _decode(model: Vae, store: LatentStore, index: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> torch.Tensor:
     """Decoded pictures (N, 3, H, W) uint8 of these rows, from the stored numbers."""
-    import torch
-
     entries = {shard.path: shard for split in store.manifest.splits.values() for shard in split.shards}
     stored = [
         store.shard(entries[index["shard"][row]]).latents(np.array([index["row"][row]], dtype=np.int64)) for row in rows
     ]
-    raw = store.storage().decode(np.concatenate(stored))
-    return to_uint8(model.decode(torch.from_numpy(raw))).cpu()
-
-
-def _planes(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].contiguous()
+    return decoded_uint8(model, store.storage().decode(np.concatenate(stored))).cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.calibration import ChosenStorage
 from latentstore.card import write_card
 from latentstore.containers.interface import ContainerRow, ShardSchema
+from latentstore.duplicates import find_duplicates
 from latentstore.errors import SourceError
 from latentstore.hashing import sha256_of
 from latentstore.manifest import (
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latentstore.journal import BuildFolder, FinishedShard
+    from latentstore.pictures import PictureReader
     from latentstore.sources.interface import OpenSource
     from latentstore.vaes.interface import Vae
 
@@ -47,14 +51,34 @@ INDEX = "index.parquet"
 class Sealing:
     """Everything a finished build knows."""
 
-    plan: BuildPlan
-    source: OpenSource
-    rows: PlannedRows
+    reader: PictureReader
     vae: Vae
+    chosen: ChosenStorage
     schema: ShardSchema
     shards: tuple[FinishedShard, ...]
     fingerprint: Mapping[str, Any]
     versions: Mapping[str, str]
+
+    @property
+    def plan(self) -> BuildPlan:
+        """What was built."""
+        return self.reader.plan
+
+    @property
+    def source(self) -> OpenSource:
+        """Where the pictures came from."""
+        return self.reader.source
+
+    @property
+    def rows(self) -> PlannedRows:
+        """Which picture became which row."""
+        return self.reader.rows
+
+    @property
+    def measured_loss_db(self) -> float | None:
+        """Mean PSNR that storing cost; None where it was not measured."""
+        pictures = sum(shard.lost_pictures for shard in self.shards)
+        return math.fsum(shard.lost_db for shard in self.shards) / pictures if pictures else None
 
 
 def seal(work: BuildFolder, done: Sealing) -> Manifest:
@@ -106,7 +130,9 @@ def summaries(
     }
 
 
-def size_ledger(manifest_schema: ShardSchema, index: Mapping[str, Sequence[Any]], stored_bytes: int) -> SizeLedger:
+def size_ledger(
+    manifest_schema: ShardSchema, index: Mapping[str, Sequence[Any]], stored_bytes: int, entropy_bytes: int
+) -> SizeLedger:
     """Sizes of all rows; a source file that was cut into tiles counts once."""
     pixels = sum(height * width for height, width in zip(index["height"], index["width"], strict=True))
     tiled = "tile_row" in index
@@ -119,6 +145,7 @@ def size_ledger(manifest_schema: ShardSchema, index: Mapping[str, Sequence[Any]]
         raw_rgb_bytes=3 * pixels,
         source_bytes=source_bytes,
         payload_bytes=payload,
+        entropy_bytes=entropy_bytes,
         stored_bytes=stored_bytes,
         bits_per_pixel=8 * stored_bytes / pixels,
         raw_rgb_over_stored=3 * pixels / stored_bytes,
@@ -175,14 +202,14 @@ def _manifest(
             licence=plan.vae.licence,
         ),
         preparation=plan.preparation,
-        storage=StorageInfo(plan.storage.name, done.schema.dtype, plan.container.name, plan.layout),
+        storage=_storage(done),
         normalisation=vae.normalisation,
         statistics=_statistics(done),
         splits=splits,
         index=file,
         metrics=done.schema.metrics,
         quality=summaries(plan.metrics, index, source.class_names),
-        size=size_ledger(done.schema, index, stored),
+        size=size_ledger(done.schema, index, stored, _entropy_bytes(done)),
         environment=Environment(plan.device.split(":")[0], plan.dtype, done.versions, plan.vae.memory_format),
         build=BuildInfo(
             order=plan.order,
@@ -191,10 +218,31 @@ def _manifest(
             rows_per_shard=done.rows.rows_per_shard,
             plan=done.fingerprint,
             skipped=_skipped(done),
+            duplicates=find_duplicates(index),
             conversions=dict(sorted(sum((Counter(shard.conversions) for shard in done.shards), Counter()).items())),
         ),
         columns=done.schema.features,
     )
+
+
+def _storage(done: Sealing) -> StorageInfo:
+    plan, chosen = done.plan, done.chosen
+    return StorageInfo(
+        name=chosen.name,
+        dtype=done.schema.dtype,
+        container=plan.container.name,
+        layout=plan.layout,
+        steps=chosen.steps,
+        step_sigma=chosen.step,
+        budget_db=plan.max_psnr_drop,
+        measured_loss_db=done.measured_loss_db,
+        clipped=tuple(np.sum([s.clipped for s in done.shards], axis=0).tolist()) if chosen.row.quantised else None,
+        calibration=chosen.calibration,
+    )
+
+
+def _entropy_bytes(done: Sealing) -> int:
+    return math.ceil(math.fsum(shard.entropy_bits for shard in done.shards) / 8)
 
 
 def _statistics(done: Sealing) -> dict[str, ChannelNumbers]:

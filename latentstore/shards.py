@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import zlib
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from latentstore.containers.interface import RowBlock
 from latentstore.hashing import sha256_of
 from latentstore.manifest import ShardInfo
 
@@ -12,20 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from latentstore.containers.interface import ContainerRow, ShardSchema
     from latentstore.records import LatentRecord
 
+ROWS_AT_ONCE = 256
+
 
 def write_shard(
-    folder: Path,
-    name: str,
-    container: ContainerRow,
-    schema: ShardSchema,
-    layout: str,
-    records: Iterable[LatentRecord],
+    folder: Path, name: str, container: ContainerRow, schema: ShardSchema, layout: str, blocks: Iterable[RowBlock]
 ) -> ShardInfo:
     """Write one shard and say what it is; under its final name it is whole or not there at all."""
-    counted = _Counted(records)
+    counted = _Counted(blocks)
     partial = folder / f".{name}.partial"
     container.write(partial, schema, layout, counted)
     with partial.open("rb") as file:
@@ -35,14 +39,37 @@ def write_shard(
     return info
 
 
-class _Counted:
-    """Passes records on and counts them."""
+def blocks_of(records: Iterable[LatentRecord], schema: ShardSchema) -> Iterator[RowBlock]:
+    """The records as blocks of columns, each row with the CRC-32 of its stored bytes."""
+    rest = iter(records)
+    while group := list(islice(rest, ROWS_AT_ONCE)):
+        latents = np.stack([record.latent for record in group])
+        columns = {name: [_scalar(record, schema, name) for record in group] for name in schema.scalar_columns}
+        yield RowBlock(latents, {**columns, "latent_crc32": crc32_of(latents)})
 
-    def __init__(self, records: Iterable[LatentRecord]) -> None:
-        self._records = records
+
+def crc32_of(latents: NDArray[Any]) -> list[int]:
+    """CRC-32 (as in zlib and PNG) of the bytes of each latent (C, h, w) of (N, C, h, w): little-endian, row-major."""
+    stored = np.ascontiguousarray(latents, latents.dtype.newbyteorder("<"))
+    return [zlib.crc32(latent.data) for latent in stored]
+
+
+def _scalar(record: LatentRecord, schema: ShardSchema, name: str) -> Any:
+    if name in schema.metrics:
+        return record.scores[name]
+    if name in schema.features:
+        return record.metadata.get(name)
+    return getattr(record, name, None)
+
+
+class _Counted:
+    """Passes blocks on and counts their rows."""
+
+    def __init__(self, blocks: Iterable[RowBlock]) -> None:
+        self._blocks = blocks
         self.rows = 0
 
-    def __iter__(self) -> Iterator[LatentRecord]:
-        for record in self._records:
-            self.rows += 1
-            yield record
+    def __iter__(self) -> Iterator[RowBlock]:
+        for block in self._blocks:
+            self.rows += len(block)
+            yield block

@@ -44,7 +44,7 @@ class LatentStore:
 
     def storage(self) -> Storage:
         """How stored numbers become raw latents."""
-        return STORAGES[self.manifest.storage.name].open()
+        return STORAGES[self.manifest.storage.name].open(self.manifest.storage.steps)
 
     def shard(self, info: ShardInfo) -> ShardReader:
         """One shard, opened; DamagedShardError where it cannot be the one the manifest describes."""
@@ -120,7 +120,7 @@ def _opened(folder: Path, manifest: Manifest) -> LatentStore:
             "which this version does not know: pip install --upgrade latentstore"
         )
         raise StoreError(message)
-    dtype = STORAGES[manifest.storage.name].open().dtype.name
+    dtype = STORAGES[manifest.storage.name].dtype
     if manifest.storage.dtype != dtype:
         message = f"expected {dtype} for storage {manifest.storage.name}, found {manifest.storage.dtype!r}"
         raise ManifestError(message, field="storage.dtype")

@@ -307,7 +307,9 @@ def _summaries(inspection: Inspection) -> Iterator[Finding]:
             if plain(getattr(summary, part)) != plain(getattr(recorded, part)):
                 message = f"quality.{name}.{part} is not that of the rows' own scores"
                 yield Finding("manifest.json", message)
-    ledger = size_ledger(inspection.store.schema, inspection.index, manifest.size.stored_bytes)
+    ledger = size_ledger(
+        inspection.store.schema, inspection.index, manifest.size.stored_bytes, manifest.size.entropy_bytes
+    )
     if ledger != manifest.size:
         yield Finding("manifest.json", "size does not agree with the rows and the shards")
     inspection.note = f"{len(found)} metrics"

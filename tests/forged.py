@@ -17,6 +17,7 @@ from latentstore.json_records import plain
 from latentstore.manifest import ShardInfo, SplitInfo
 from latentstore.records import LatentRecord
 from latentstore.seal import INDEX, channel_numbers, collect_index, index_info, size_ledger, summaries
+from latentstore.shards import blocks_of
 from latentstore.statistics import ChannelStatistics
 
 Records = list[LatentRecord]
@@ -47,7 +48,7 @@ def forge(folder: Path, change: Callable[[Records], Records], *, statistics: boo
     split, info = next(iter(manifest.splits.items()))
     path = folder / info.shards[0].path
     records = change(records_of(folder, info.shards[0]))
-    CONTAINERS["parquet"].write(path, store.schema, manifest.storage.layout, records)
+    CONTAINERS["parquet"].write(path, store.schema, manifest.storage.layout, blocks_of(records, store.schema))
     first = ShardInfo(info.shards[0].path, len(records), path.stat().st_size, sha256_of(path))
     shards = (first, *info.shards[1:])
     splits = {**manifest.splits, split: SplitInfo(sum(shard.rows for shard in shards), shards)}
@@ -56,7 +57,7 @@ def forge(folder: Path, change: Callable[[Records], Records], *, statistics: boo
     store.container.write_index(folder / INDEX, store.schema, index)
     stored = sum(shard.bytes for found in splits.values() for shard in found.shards)
     manifest = replace(manifest, index=index_info(folder, len(index["id"])))
-    manifest = replace(manifest, size=size_ledger(store.schema, index, stored))
+    manifest = replace(manifest, size=size_ledger(store.schema, index, stored, manifest.size.entropy_bytes))
     if quality:
         manifest = replace(
             manifest, quality=summaries([METRICS[name] for name in manifest.metrics], index, manifest.source.classes)

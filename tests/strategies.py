@@ -78,6 +78,12 @@ def replaced(data: dict[str, Any], path: Path_, value: Any) -> dict[str, Any]:
 @st.composite
 def latents(draw: st.DrawFn, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """Finite numbers with any bits: subnormals, -0.0, the largest; (N, C, h, w) in this dtype."""
+    if dtype == "uint8":
+        bytes_ = (
+            draw(st.binary(min_size=math.prod(shape), max_size=math.prod(shape))) if math.prod(shape) < 64 else None
+        )
+        found = np.frombuffer(bytes_, np.uint8) if bytes_ is not None else np.arange(math.prod(shape)) % 256
+        return np.maximum(found, 1).astype(np.uint8).reshape(shape)
     bits, infinity = _FLOATS[dtype]
     width = np.iinfo(bits).bits
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -122,7 +128,7 @@ def schemas(draw: st.DrawFn) -> ShardSchema:
     further = draw(st.lists(st.sampled_from(sorted(FURTHER)), unique=True, max_size=4))
     return ShardSchema(
         latent_shape=draw(SHAPES),
-        dtype=draw(st.sampled_from(["float16", "float32"])),
+        dtype=draw(st.sampled_from(["float16", "float32", "uint8"])),
         class_names=draw(st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True).map(tuple)),
         metrics=tuple(draw(st.lists(st.sampled_from(["psnr", "ssim", "mae"]), unique=True, max_size=3))),
         features={name: FURTHER[name][0] for name in further},

@@ -17,13 +17,14 @@ SEAMS = ("vaes", "sources", "containers", "metrics", "storage")
 # Downward only: a module may import those of lower floors and its own seam.
 FLOORS = [
     {"errors", "version", "hashing"},
-    {"named_table", "json_records", "records", "statistics"},
+    {"named_table", "json_records", "records", "statistics", "entropy"},
     {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers"},
     {"pixels", "quality"},
     {"manifest"},
     {"sources", "vaes"},
-    {"plan", "row_filter"},
-    {"journal"},
+    {"plan", "row_filter", "duplicates"},
+    {"journal", "pictures"},
+    {"calibration"},
     {"shards", "card"},
     {"preview"},
     {"seal"},

@@ -285,8 +285,29 @@ def test_two_fast_shards_in_each_others_place_are_refused(tmp_path: Path) -> Non
     sizes = [len(content) for content in contents]
     edit_manifest(folder, "splits.train.shards.0.bytes", sizes[1])
     edit_manifest(folder, "splits.train.shards.1.bytes", sizes[0])
-    with pytest.raises(DamagedShardError, match="holds other rows than the index says"):
-        load_latents(folder)
+    dataset = load_latents(folder)
+    for row in (0, 23):
+        with pytest.raises(DamagedShardError, match="is not the one that was written"):
+            dataset[row]
+
+
+@pytest.mark.parametrize("row", [0, 17, 29])
+def test_a_flipped_bit_in_a_fast_shard_is_never_passed_on(tmp_path: Path, row: int) -> None:
+    build_scenes(tmp_path, layout="fast", rows_per_shard=30)
+    path = tmp_path / "synthetic-pool8" / "train-00000-of-00001.parquet"
+    whole = load_latents(tmp_path).batch(range(30))["latent"]
+    stored = whole[row].half().numpy().tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(stored) + 5] ^= 0x10
+    path.write_bytes(content)
+    dataset = load_latents(tmp_path)
+    with pytest.raises(DamagedShardError, match=rf"train-00000-of-00001\.parquet, row {row}: its latent is not"):
+        dataset.batch(range(30))
+    others = [other for other in range(30) if other != row]
+    assert torch.equal(dataset.batch(others)["latent"], whole[others])
+    for _ in range(2):  # it is looked at again each time, not only the first
+        with pytest.raises(DamagedShardError):
+            dataset[row]
 
 
 def test_an_edited_normalisation_is_refused_before_anything_is_decoded(tmp_path: Path, demo: Path) -> None:

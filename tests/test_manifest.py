@@ -191,7 +191,7 @@ WRONG: list[tuple[list[tuple[Path_, Any]], str]] = [
     ([(("normalisation", "scale"), 0.0)], "manifest field 'normalisation.scale': a zero scale or std cannot be undone"),
     (
         [(("storage", "dtype"), "float8")],
-        "manifest field 'storage.dtype': expected one of float16, float32, found 'float8'",
+        "manifest field 'storage.dtype': expected one of float16, float32, uint8, found 'float8'",
     ),
     ([(("statistics",), {})], "manifest field 'statistics': expected the splits ['train']"),
     (
@@ -218,14 +218,14 @@ WRONG: list[tuple[list[tuple[Path_, Any]], str]] = [
     ),
     (
         [(("size", "stored_bytes"), 1)],
-        "manifest field 'size.stored_bytes': expected the 5421 bytes of all shards, found 1",
+        "manifest field 'size.stored_bytes': expected the 5078 bytes of all shards, found 1",
     ),
-    ([((*SHARD, "sha256"), "F" * 64)], f"{NOT_A_SHARD}, rows=4, bytes=5421, sha256='{'F' * 64}')"),
-    ([((*SHARD, "sha256"), "0" * 63)], f"{NOT_A_SHARD}, rows=4, bytes=5421, sha256='{'0' * 63}')"),
+    ([((*SHARD, "sha256"), "F" * 64)], f"{NOT_A_SHARD}, rows=4, bytes=5078, sha256='{'F' * 64}')"),
+    ([((*SHARD, "sha256"), "0" * 63)], f"{NOT_A_SHARD}, rows=4, bytes=5078, sha256='{'0' * 63}')"),
     ([((*SHARD, "bytes"), -1)], f"{NOT_A_SHARD}, rows=4, bytes=-1, sha256='{SHA}')"),
     (
         [((*SHARD, "rows"), -1), (("splits", "train", "rows"), -1)],
-        f"{NOT_A_SHARD}, rows=-1, bytes=5421, sha256='{SHA}')",
+        f"{NOT_A_SHARD}, rows=-1, bytes=5078, sha256='{SHA}')",
     ),
     *(
         ([((*SHARD, "path"), path)], f"{NO_FILE_NAME}{path!r}")
@@ -346,8 +346,8 @@ def test_rows_and_schema_follow_from_the_parts() -> None:
     manifest = read()
     assert manifest.rows == 4
     assert manifest.schema.latent_shape == (3, 4, 4)
-    assert manifest.schema.dtype == "float16"
+    assert manifest.schema.dtype == "uint8"
     assert manifest.schema.scalar_columns == (
-        *("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes"),
+        *("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes", "latent_crc32"),
         "psnr",
     )

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from latentstore import BuildPlan, build, load_latents
+from latentstore.containers.interface import CORE_COLUMNS
 from latentstore.manifest import Manifest
 from latentstore.sources.synthetic import CLASSES
 from latentstore.sources.table import SOURCES
@@ -20,7 +21,7 @@ from latentstore.vaes.table import VAES
 ROWS = 24
 CONFIGS = ("fast", "compact")
 CONFIG = pytest.mark.parametrize("config", CONFIGS)
-SCALARS = ("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes", "psnr", "ssim", "mae")
+SCALARS = (*CORE_COLUMNS, "psnr", "ssim", "mae")
 
 
 @pytest.fixture(scope="module")

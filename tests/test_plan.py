@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from scenes import plan, scenes
 
 from latentstore import VAES, BuildPlan, Preparation
-from latentstore.plan import kept_rows, plan_rows
+from latentstore.plan import kept_positions, plan_rows
 
 
 def rows_of(planned: BuildPlan) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -52,9 +51,8 @@ def test_shard_names_are_those_of_the_hub() -> None:
     assert [shard.name for shard in found.shards()] == [f"train-{index:05d}-of-00003.parquet" for index in range(3)]
 
 
-def test_kept_rows_are_the_planned_ones_without_the_skipped() -> None:
-    planned = np.arange(10).reshape(5, 2)
-    assert kept_rows(planned, [1, 3]).tolist() == [[0, 1], [4, 5], [8, 9]]
+def test_kept_positions_are_the_planned_ones_without_the_skipped() -> None:
+    assert kept_positions(5, [1, 3, 3]).tolist() == [0, 2, 4]
 
 
 def test_the_config_is_named_after_source_and_vae() -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from latentstore.errors import SourceError
-from latentstore.pixels import prepare, to_uint8
-from latentstore.plan import BuildPlan, PlannedRows, PlannedShard, plan_rows
+from latentstore.pictures import PictureReader, decoded_uint8, side_by_side
+from latentstore.plan import BuildPlan, PlannedShard, plan_rows
 from latentstore.records import SkippedTile, Tile
 
 if TYPE_CHECKING:
     import torch
 
-    from latentstore.sources.interface import OpenSource
     from latentstore.store import LatentStore
     from latentstore.vaes.interface import Vae
 
@@ -41,21 +40,14 @@ def replay(store: LatentStore, plan: BuildPlan, vae: Vae, *, ids: Collection[str
     rows = plan_rows(plan, source)
     if rows.digest != store.manifest.build.plan.get("pictures"):
         raise SourceError(f"Source {plan.source.name!r} holds other pictures than those that were encoded.")
+    reader = PictureReader(plan, source, rows)
     for shard in rows.shards():
-        yield from _shard(store, plan, vae, source, rows, shard, ids)
+        yield from _shard(store, reader, vae, shard, ids)
 
 
 def _shard(
-    store: LatentStore,
-    plan: BuildPlan,
-    vae: Vae,
-    source: OpenSource,
-    rows: PlannedRows,
-    shard: PlannedShard,
-    ids: Collection[str] | None,
+    store: LatentStore, pictures: PictureReader, vae: Vae, shard: PlannedShard, ids: Collection[str] | None
 ) -> Iterator[Replayed]:
-    import torch
-
     manifest = store.manifest
     reader = store.shard(manifest.splits[shard.split].shards[shard.index])
     columns = reader.columns(("id", "source_sha256"))
@@ -64,33 +56,17 @@ def _shard(
     batches: dict[int, list[tuple[int, int]]] = {}
     for row, position in enumerate(positions):
         if ids is None or columns["id"][row] in ids:
-            batches.setdefault((position - shard.start) // plan.batch_size, []).append((row, position))
+            batches.setdefault((position - shard.start) // pictures.plan.batch_size, []).append((row, position))
     for batch in batches.values():
         numbers = [row for row, _ in batch]
         stored = store.storage().decode(reader.latents(np.array(numbers, dtype=np.int64)))
-        decoded = to_uint8(vae.decode(torch.from_numpy(stored)))
-        planned = rows.splits[shard.split][[position for _, position in batch]]
-        tiles = _tiles(plan, source, shard.split, planned, [columns["source_sha256"][row] for row in numbers])
-        yield from _by_size([columns["id"][row] for row in numbers], tiles, decoded)
+        tiles = list(pictures.tiles(shard.split, [position for _, position in batch]))
+        good = [_encoded(tile, columns["source_sha256"][row]) for tile, row in zip(tiles, numbers, strict=True)]
+        for rows, truth, seen in side_by_side(good, decoded_uint8(vae, stored)):
+            yield Replayed(tuple(columns["id"][numbers[row]] for row in rows), truth, seen)
 
 
-def _by_size(ids: Sequence[str], tiles: Sequence[Tile], decoded: torch.Tensor) -> Iterator[Replayed]:
-    import torch
-
-    sizes = [tile.pixels.shape[:2] for tile in tiles]
-    for size in dict.fromkeys(sizes):
-        rows = [row for row, found in enumerate(sizes) if found == size]
-        seen = decoded[rows, :, : size[0], : size[1]].contiguous()
-        stacked = torch.from_numpy(np.stack([tiles[row].pixels for row in rows]))
-        truth = stacked.permute(0, 3, 1, 2).contiguous().to(seen.device)
-        yield Replayed(tuple(ids[row] for row in rows), truth, seen)
-
-
-def _tiles(plan: BuildPlan, source: OpenSource, split: str, planned: Any, recorded: Sequence[str]) -> list[Tile]:
-    found = []
-    images, pieces = planned[:, 0].tolist(), planned[:, 1].tolist()
-    for image, piece, sha256 in zip(source.splits[split].read(images), pieces, recorded, strict=True):
-        if isinstance(image, SkippedTile) or image.source_sha256 != sha256:
-            raise SourceError(f"{image.source_path!r} is not the picture that was encoded any more.")
-        found.append(prepare(image, plan.preparation, piece))
-    return found
+def _encoded(tile: Tile | SkippedTile, sha256: str) -> Tile:
+    if isinstance(tile, SkippedTile) or tile.source_sha256 != sha256:
+        raise SourceError(f"{tile.source_path!r} is not the picture that was encoded any more.")
+    return tile

@@ -21,11 +21,16 @@ CORE_DTYPES = {
     "source_path": "string",
     "source_sha256": "string",
     "source_bytes": "int64",
+    "latent_crc32": "uint32",
 }
+BYTES = "uint8"
+"""Stored numbers of one byte: a column of fixed-size binary, which no reader takes apart."""
 
 
 def feature_of_column(schema: ShardSchema, name: str) -> Mapping[str, Any]:
     """The feature of one of our own columns, or of one passed through."""
+    if name == "latent" and schema.dtype == BYTES:
+        return {"dtype": f"fixed_size_binary[{schema.row_values}]", "_type": "Value"}
     if name == "latent":
         return {"shape": list(schema.latent_shape), "dtype": schema.dtype, "_type": "Array3D"}
     if name == "label" and schema.class_names is not None:
@@ -66,6 +71,9 @@ def _value_type(dtype: str, column: str) -> pa.DataType:
     zoned = re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", dtype)
     if zoned:
         return pa.timestamp(zoned[1], tz=zoned[2])
+    fixed = re.fullmatch(r"fixed_size_binary\[(\d+)\]", dtype)
+    if fixed:
+        return pa.binary(int(fixed[1]))
     decimal = re.fullmatch(r"decimal(128|256)\((\d+), (-?\d+)\)", dtype)
     if decimal:
         make = pa.decimal128 if decimal[1] == "128" else pa.decimal256

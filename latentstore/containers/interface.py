@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-
-from latentstore.records import LatentRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +14,16 @@ if TYPE_CHECKING:
 
 INDEX_COLUMNS = {"split": "string", "shard": "string", "row": "int64"}
 """What the index has besides, and of which type."""
-CORE_COLUMNS = ("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes")
+CORE_COLUMNS = (
+    "id",
+    "label",
+    "height",
+    "width",
+    "source_path",
+    "source_sha256",
+    "source_bytes",
+    "latent_crc32",
+)
 """The scalar columns of every dataset (``label`` only where the source has classes), before metrics and metadata."""
 
 
@@ -27,7 +34,7 @@ class ShardSchema:
     latent_shape: tuple[int, int, int]
     """(C, h, w) of one latent."""
     dtype: str
-    """numpy name of the stored numbers: ``float16``."""
+    """numpy name of the stored numbers: ``float16``, ``float32``, ``uint8``."""
     class_names: tuple[str, ...] | None
     metrics: tuple[str, ...]
     features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -52,6 +59,48 @@ class ShardSchema:
         return (*core, *self.metrics, *self.features)
 
 
+@dataclass(frozen=True)
+class RowBlock:
+    """Neighbouring rows of one shard, column by column."""
+
+    latents: NDArray[Any]
+    """(N, C, h, w), exactly the numbers that are written."""
+    columns: Mapping[str, Sequence[Any]]
+    """Every scalar column of the schema, N values each; None where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, rows: slice) -> RowBlock:
+        return RowBlock(self.latents[rows], {name: values[rows] for name, values in self.columns.items()})
+
+
+def regrouped(blocks: Iterable[RowBlock], size: int) -> Iterator[RowBlock]:
+    """The same rows in blocks of ``size`` rows; only the last may be smaller. So bytes do not depend on the blocks."""
+    waiting: list[RowBlock] = []
+    count = 0
+    for block in blocks:
+        start = 0
+        while count + len(block) - start >= size:
+            stop = start + size - count
+            yield _joined([*waiting, block[start:stop]])
+            waiting, count, start = [], 0, stop
+        if start < len(block):
+            waiting.append(block[start:])
+            count += len(block) - start
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(blocks: Sequence[RowBlock]) -> RowBlock:
+    import numpy as np
+
+    if len(blocks) == 1:
+        return blocks[0]
+    columns = {name: [value for block in blocks for value in block.columns[name]] for name in blocks[0].columns}
+    return RowBlock(np.concatenate([block.latents for block in blocks]), columns)
+
+
 class ShardReader(Protocol):
     """One shard, opened for reading rows in any order."""
 
@@ -73,13 +122,19 @@ class ContainerRow:
     name: str
     suffix: str
     layouts: tuple[str, ...]
-    """``fast``: rows are read by byte offset; ``compact``: compressed, decoded once."""
+    """``fast``: rows are read by byte offset; ``compact``: compressed, decoded once. The first is the default."""
     summary: str
-    write: Callable[[Path, ShardSchema, str, Iterable[LatentRecord]], None]
-    """Write these records to this path in this layout; bytes depend on nothing else but the library versions."""
+    write: Callable[[Path, ShardSchema, str, Iterable[RowBlock]], None]
+    """Write these rows to this path in this layout; bytes depend on nothing else but the library versions."""
     open: Callable[[Path, ShardSchema], ShardReader]
     """Open a shard; raises DamagedShardError naming the file where it cannot be what the schema says."""
     write_index: Callable[[Path, ShardSchema, Mapping[str, Sequence[Any]]], None]
     """Write the scalar columns of all rows, with split, shard and row, to one small file."""
     read_index: Callable[[Path, Sequence[str] | None], dict[str, list[Any]]]
     """Columns of that small file (all, or these)."""
+    name_pattern: str = "{split}-{index:05d}-of-{count:05d}.{suffix}"
+    """Of a shard's file."""
+
+    def shard_name(self, split: str, index: int, count: int) -> str:
+        """File name of one shard, which is number ``index`` (from 0) of the ``count`` of its split."""
+        return self.name_pattern.format(split=split, index=index, count=count, suffix=self.suffix)

@@ -1,8 +1,9 @@
 """Parquet shards that a plain `datasets.load_dataset` reads as shaped arrays and this library reads by byte offset.
 
 ``latent`` is list<list<list<float>>> carrying the Array3D extension metadata of `datasets`, written with pyarrow
-alone. One row group is one page of the latent column. In layout ``fast`` that page is PLAIN and uncompressed, so the
-numbers of a row lie contiguous at a known offset of the file; in layout ``compact`` it is byte-stream-split + zstd.
+alone; numbers of one byte are a column of fixed-size binary instead. One row group is one page of the latent column.
+In layout ``fast`` that page is PLAIN and uncompressed, so the numbers of a row lie contiguous at a known offset of the
+file; in layout ``compact`` it is compressed with zstd, floats after byte-stream-split.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ import json
 import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.containers.arrow_features import arrow_type, feature_of_column
-from latentstore.containers.interface import INDEX_COLUMNS
+from latentstore.containers.arrow_features import BYTES, arrow_type, feature_of_column
+from latentstore.containers.interface import INDEX_COLUMNS, RowBlock, regrouped
 from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, data_page
 from latentstore.errors import DamagedShardError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.containers.interface import ShardSchema
-    from latentstore.records import LatentRecord
 
 FAST, COMPACT = "fast", "compact"
 ROW_GROUP_BYTES = 16 << 20
@@ -37,15 +36,14 @@ LEAF = "latent.list.element.list.element.list.element"
 ZSTD_LEVEL = 3
 
 
-def write_parquet(path: Path, schema: ShardSchema, layout: str, records: Iterable[LatentRecord]) -> None:
+def write_parquet(path: Path, schema: ShardSchema, layout: str, blocks: Iterable[RowBlock]) -> None:
     """Write one shard; see ``ContainerRow.write``."""
     import pyarrow.parquet as pq
 
     arrow = _arrow_schema(schema)
     with pq.ParquetWriter(path, arrow, **_writer_options(schema, layout)) as writer:
-        for group in _groups(records, _rows_per_group(schema)):
-            table = _table(schema, arrow, group)
-            writer.write_table(table, row_group_size=len(group))
+        for group in regrouped(blocks, _rows_per_group(schema)):
+            writer.write_table(_table(schema, arrow, group), row_group_size=len(group))
 
 
 def open_parquet(path: Path, schema: ShardSchema) -> ParquetShard:
@@ -60,6 +58,7 @@ class ParquetShard:
         self._path = path
         self._schema = schema
         self._dtype = np.dtype(schema.dtype).newbyteorder("<")
+        self._nested = schema.dtype != BYTES
         self._file = self._open()
         self.rows: int = self._file.metadata.num_rows
         with _damage_to(f"Shard {path} cannot be read as Parquet"):
@@ -114,7 +113,8 @@ class ParquetShard:
             memoryview(mapped) as buffer,
         ):
             chunks = column_chunks(buffer, "latent")
-            wrong = any(chunk.values != chunk.rows * self._schema.row_values for chunk in chunks)
+            each = self._schema.row_values if self._nested else 1
+            wrong = any(chunk.values != chunk.rows * each for chunk in chunks)
             if wrong or sum(chunk.rows for chunk in chunks) != self.rows:
                 message = f"Shard {self._path}: its row groups do not hold {self.rows} whole latents."
                 raise DamagedShardError(message)
@@ -129,8 +129,8 @@ class ParquetShard:
         """Offset of the first number of a row group; None where it is not one plain page without nulls."""
         if chunk.compressed:
             return None
-        page = data_page(buffer, chunk.offset)
-        payload = chunk.values * self._dtype.itemsize
+        page = data_page(buffer, chunk.offset, nested=self._nested)
+        payload = chunk.rows * self._schema.row_values * self._dtype.itemsize
         if not page.plain or page.values != chunk.values or page.end - page.first != payload:
             return None
         if page.end > len(buffer):
@@ -146,8 +146,8 @@ class ParquetShard:
         with _damage_to(f"Shard {self._path} cannot be decoded"):
             for group in range(self._file.num_row_groups):
                 for chunk in self._file.read_row_group(group, columns=["latent"]).column("latent").chunks:
-                    values = _leaf_values(chunk, self._schema.latent_shape)
                     rows = len(chunk)
+                    values = _leaf_values(chunk, self._schema.latent_shape) if self._nested else _byte_values(chunk)
                     decoded[start : start + rows] = values.reshape(rows, self._schema.row_values)
                     start += rows
         return decoded.reshape(self.rows, *self._schema.latent_shape)
@@ -197,6 +197,8 @@ def _huggingface(features: Mapping[str, Any]) -> dict[str, str]:
 def _latent_field(schema: ShardSchema) -> pa.Field:
     import pyarrow as pa
 
+    if schema.dtype == BYTES:
+        return pa.field("latent", pa.binary(schema.row_values))
     leaf = pa.from_numpy_dtype(np.dtype(schema.dtype))
     return pa.field(
         "latent",
@@ -225,49 +227,40 @@ def _writer_options(schema: ShardSchema, layout: str) -> dict[str, Any]:
         "write_page_checksum": True,  # a byte that was flipped on the way is noticed when the page is decoded
         "store_schema": True,
     }
+    leaf, packed = ("latent", "PLAIN") if schema.dtype == BYTES else (LEAF, "BYTE_STREAM_SPLIT")
     if layout == FAST:
-        return options | {"compression": "none", "column_encoding": {LEAF: "PLAIN"}}
-    return options | {
-        "compression": "zstd",
-        "compression_level": ZSTD_LEVEL,
-        "column_encoding": {LEAF: "BYTE_STREAM_SPLIT"},
-    }
+        return options | {"compression": "none", "column_encoding": {leaf: "PLAIN"}}
+    return options | {"compression": "zstd", "compression_level": ZSTD_LEVEL, "column_encoding": {leaf: packed}}
 
 
 def _rows_per_group(schema: ShardSchema) -> int:
     return max(1, ROW_GROUP_BYTES // (schema.row_values * np.dtype(schema.dtype).itemsize))
 
 
-def _groups(records: Iterable[LatentRecord], size: int) -> Iterator[list[LatentRecord]]:
-    rest = iter(records)
-    while group := list(islice(rest, size)):
-        yield group
-
-
-def _table(schema: ShardSchema, arrow: pa.Schema, group: Sequence[LatentRecord]) -> pa.Table:
+def _table(schema: ShardSchema, arrow: pa.Schema, group: RowBlock) -> pa.Table:
     import pyarrow as pa
 
     arrays = []
     for field in arrow:
         if field.name == "latent":
-            stacked = np.stack([record.latent for record in group])
-            arrays.append(_nested(np.ascontiguousarray(stacked, np.dtype(schema.dtype))))
+            latents = np.ascontiguousarray(group.latents, np.dtype(schema.dtype).newbyteorder("<"))
+            arrays.append(_as_bytes(latents) if schema.dtype == BYTES else _nested(latents))
         else:
-            arrays.append(pa.array(_nulls([_scalar(record, schema, field.name) for record in group]), field.type))
+            arrays.append(pa.array(_nulls(group.columns[field.name]), field.type))
     return pa.table(arrays, schema=arrow)
-
-
-def _scalar(record: LatentRecord, schema: ShardSchema, name: str) -> Any:
-    if name in schema.metrics:
-        return record.scores[name]
-    if name in schema.features:
-        return record.metadata.get(name)
-    return getattr(record, name)
 
 
 def _nulls(values: Sequence[Any]) -> list[Any]:
     """NaN becomes null: an undefined score is absent, in every reader's eyes."""
     return [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
+
+
+def _as_bytes(latents: NDArray[Any]) -> pa.Array:
+    """(N, C, h, w) of one byte each as fixed-size binary, sharing memory."""
+    import pyarrow as pa
+
+    kind = pa.binary(latents[0].size)
+    return pa.Array.from_buffers(kind, len(latents), [None, pa.py_buffer(latents)])
 
 
 def _nested(latents: NDArray[Any]) -> pa.Array:
@@ -280,6 +273,16 @@ def _nested(latents: NDArray[Any]) -> pa.Array:
         offsets = np.arange(outer + 1, dtype=np.int32) * latents.shape[axis]
         array = pa.ListArray.from_arrays(pa.array(offsets), array)
     return array
+
+
+def _byte_values(array: pa.Array) -> NDArray[np.uint8]:
+    """The bytes of a fixed-size binary column, flat; ValueError where a row is missing."""
+    if array.null_count:
+        message = "a row has no latent"
+        raise ValueError(message)
+    width = array.type.byte_width
+    values = np.frombuffer(array.buffers()[1], np.uint8)
+    return values[array.offset * width : (array.offset + len(array)) * width]
 
 
 def _latent_kind(field: pa.Field) -> str:

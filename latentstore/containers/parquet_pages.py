@@ -63,13 +63,17 @@ def _chunk(group: dict[int, Any], column: bytes) -> ColumnChunk:
     return ColumnChunk(rows=group[3], values=found[5], compressed=found[4] != UNCOMPRESSED, offset=found[9])
 
 
-def data_page(buffer: memoryview, offset: int) -> DataPage:
-    """The data page whose header starts at ``offset``; ValueError where there is none."""
+def data_page(buffer: memoryview, offset: int, *, nested: bool = True) -> DataPage:
+    """The data page whose header starts at ``offset``; ValueError where there is none.
+
+    A page of a ``nested`` column has repetition levels before its definition levels.
+    """
     try:
         header, start = _struct(buffer, max(offset, len(MAGIC)))
         body = header[{DATA_PAGE: 5, DATA_PAGE_V2: 8}[header[1]]]
         if header[1] == DATA_PAGE:
-            encoding, first = body[2], _after_block(buffer, _after_block(buffer, start))
+            encoding, first = body[2], _after_block(buffer, start)
+            first = _after_block(buffer, first) if nested else first
         else:
             encoding, first = body[4], start + body[5] + body[6]
         return DataPage(values=body[1], plain=encoding == PLAIN, start=start, first=first, end=start + header[3])

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 OUR_COLUMNS = frozenset(
     {"id", "latent", "latent_std", "label", "height", "width", "source_path", "source_sha256", "source_bytes"}
+    | {"latent_crc32"}
     | {
         "psnr",
         "ssim",

@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from latentstore.storage.interface import Steps
+
 
 @dataclass(frozen=True)
 class FloatStorage:
@@ -33,12 +35,16 @@ class FloatStorage:
         """See ``Storage.decode``: exact."""
         return stored.astype(np.float32)
 
+    def clipped(self, raw: NDArray[np.float32]) -> NDArray[np.int64]:
+        """See ``Storage.clipped``: none, ``encode`` refuses them."""
+        return np.zeros(raw.shape[1], np.int64)
 
-def open_float16() -> FloatStorage:
+
+def open_float16(_: Steps = None) -> FloatStorage:
     """Half precision: range and 11 bits of precision suffice for every VAE family measured so far."""
     return FloatStorage(np.dtype("<f2"))
 
 
-def open_float32() -> FloatStorage:
+def open_float32(_: Steps = None) -> FloatStorage:
     """Single precision: exactly what the encoder gave."""
     return FloatStorage(np.dtype("<f4"))

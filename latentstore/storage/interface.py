@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    Steps = Sequence[float] | None
 
 
 class Storage(Protocol):
@@ -22,11 +25,15 @@ class Storage(Protocol):
     def encode(self, raw: NDArray[np.float32]) -> NDArray[Any]:
         """Stored numbers (N, C, h, w) of raw latents (N, C, h, w).
 
-        Raises ``OverflowError`` naming the channel where a finite latent has no finite stored number.
+        Raises ``OverflowError`` naming the channel where a finite latent has no stored number near it and the storage
+        does not clip.
         """
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Raw latents (N, C, h, w) float32 as anyone will read them from the stored numbers."""
+
+    def clipped(self, raw: NDArray[np.float32]) -> NDArray[np.int64]:
+        """How many numbers of each channel, (C,), lie beyond what can be stored and are moved to its edge."""
 
 
 @dataclass(frozen=True)
@@ -36,5 +43,10 @@ class StorageRow:
     name: str
     bits: int
     """Bits a number takes before any compression."""
+    dtype: str
+    """numpy's name of the stored numbers."""
     summary: str
-    open: Callable[[], Storage]
+    open: Callable[[Steps], Storage]
+    """With one quantisation step a channel where the storage is quantised, else with None."""
+    quantised: bool = False
+    """Whether numbers are multiples of a step, one a channel, that the manifest keeps."""

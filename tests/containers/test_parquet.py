@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,14 @@ from latentstore.containers.interface import ShardSchema
 from latentstore.containers.parquet import COMPACT, FAST, LEAF, open_parquet, read_index, write_index, write_parquet
 from latentstore.errors import DamagedShardError
 from latentstore.records import LatentRecord
+from latentstore.shards import blocks_of
 
 SCHEMA = ShardSchema((3, 4, 5), "float16", ("a", "b"), ("psnr",))
 LAYOUT = pytest.mark.parametrize("layout", [FAST, COMPACT])
+
+
+def written_to(path: Path, schema: ShardSchema, layout: str, rows: Iterable[LatentRecord]) -> None:
+    write_parquet(path, schema, layout, blocks_of(rows, schema))
 
 
 def records(schema: ShardSchema = SCHEMA, rows: int = 7) -> list[LatentRecord]:
@@ -51,7 +57,7 @@ def latents(schema: ShardSchema = SCHEMA, rows: int = 7) -> np.ndarray[Any, Any]
 def shard(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A shard of seven rows, in each layout."""
     path = tmp_path / "x.parquet"
-    write_parquet(path, SCHEMA, request.param, records())
+    written_to(path, SCHEMA, request.param, records())
     return path
 
 
@@ -68,7 +74,7 @@ def read_all(path: Path, schema: ShardSchema = SCHEMA) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_rows_of_layout_fast_lie_in_the_file_at_their_offsets(tmp_path: Path, dtype: str) -> None:
     schema = replace(SCHEMA, dtype=dtype)
-    write_parquet(tmp_path / "x", schema, FAST, records(schema))
+    written_to(tmp_path / "x", schema, FAST, records(schema))
     reader = open_parquet(tmp_path / "x", schema)
     content = (tmp_path / "x").read_bytes()
     assert reader._offsets is not None
@@ -84,7 +90,7 @@ def test_large_latents_fill_several_row_groups_of_one_page_each(tmp_path: Path, 
     written = [
         replace(record, latent=np.full(schema.latent_shape, n, np.float32)) for n, record in enumerate(records())
     ]
-    write_parquet(tmp_path / "x", schema, layout, iter(written[:6]))
+    written_to(tmp_path / "x", schema, layout, iter(written[:6]))
     metadata = pq.ParquetFile(tmp_path / "x").metadata
     assert metadata.num_row_groups == groups
     assert [metadata.row_group(group).num_rows for group in range(groups)] == [4, 2]
@@ -97,7 +103,7 @@ def test_large_latents_fill_several_row_groups_of_one_page_each(tmp_path: Path, 
 def test_layout_compact_is_byte_stream_split_and_zstd_and_fast_is_plain(tmp_path: Path) -> None:
     found = {}
     for layout in (FAST, COMPACT):
-        write_parquet(tmp_path / layout, SCHEMA, layout, records())
+        written_to(tmp_path / layout, SCHEMA, layout, records())
         group = pq.ParquetFile(tmp_path / layout).metadata.row_group(0)
         (chunk,) = [c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == LEAF]
         found[layout] = (chunk.compression, set(chunk.encodings) - {"RLE"}, chunk.has_dictionary_page)
@@ -109,14 +115,14 @@ def test_layout_compact_is_byte_stream_split_and_zstd_and_fast_is_plain(tmp_path
 
 @LAYOUT
 def test_pyarrow_alone_reads_the_same_numbers(tmp_path: Path, layout: str) -> None:
-    write_parquet(tmp_path / "x", SCHEMA, layout, records())
+    written_to(tmp_path / "x", SCHEMA, layout, records())
     column = pq.read_table(tmp_path / "x").column("latent").combine_chunks()
     assert np.array_equal(np.array(getattr(column, "storage", column).to_pylist(), np.float16), latents())
 
 
 @LAYOUT
 def test_a_shard_without_rows_is_whole(tmp_path: Path, layout: str) -> None:
-    write_parquet(tmp_path / "x", SCHEMA, layout, [])
+    written_to(tmp_path / "x", SCHEMA, layout, [])
     assert read_all(tmp_path / "x").shape == (0, 3, 4, 5)
 
 
@@ -264,7 +270,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A shard of each layout that nobody changes."""
     folder = tmp_path_factory.mktemp("intact")
     for layout in (FAST, COMPACT):
-        write_parquet(folder / layout, SCHEMA, layout, records())
+        written_to(folder / layout, SCHEMA, layout, records())
     return {layout: folder / layout for layout in (FAST, COMPACT)}
 
 
@@ -313,7 +319,7 @@ def test_outside_the_page_of_numbers_a_changed_byte_never_gives_other_numbers(in
 def test_an_undefined_score_is_null_and_an_infinite_one_is_kept(tmp_path: Path) -> None:
     scores = [float("nan"), float("inf"), 31.5]
     written = [replace(record, scores={"psnr": score}) for record, score in zip(records(), scores, strict=False)]
-    write_parquet(tmp_path / "x", SCHEMA, FAST, written)
+    written_to(tmp_path / "x", SCHEMA, FAST, written)
     assert pq.read_table(tmp_path / "x").column("psnr").to_pylist() == [None, float("inf"), 31.5]
     assert open_parquet(tmp_path / "x", SCHEMA).columns(["psnr"]) == {"psnr": [None, float("inf"), 31.5]}
 
@@ -344,7 +350,7 @@ def test_a_flipped_bit_among_compressed_numbers_is_noticed_when_they_are_decoded
         for row in range(8)
     ]
     path = tmp_path / "train-00000-of-00001.parquet"
-    write_parquet(path, schema, "compact", records)
+    written_to(path, schema, "compact", records)
     sound = path.read_bytes()
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
     page = range(chunk.data_page_offset + 60, chunk.data_page_offset + chunk.total_compressed_size)

@@ -1,0 +1,37 @@
+"""Pictures of the source that are byte for byte the same, within and across splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from latentstore.manifest import DuplicateGroup, Duplicates
+
+EXAMPLES = 10
+
+
+def find_duplicates(index: Mapping[str, Sequence[Any]]) -> Duplicates:
+    """Of the pictures behind the rows of an index (its columns ``id``, ``split``, ``source_sha256``, ``label``).
+
+    The tiles of one picture are one picture.
+    """
+    seen: dict[str, dict[tuple[str, str], int | None]] = {}
+    tiled = "tile_row" in index
+    labels = index.get("label") or [None] * len(index["id"])
+    for name, split, sha256, label in zip(index["id"], index["split"], index["source_sha256"], labels, strict=True):
+        picture = name.rpartition("@")[0] if tiled else name
+        seen.setdefault(sha256, {})[split, picture] = label
+    groups = {sha256: pictures for sha256, pictures in seen.items() if len(pictures) > 1}
+    across = {sha256 for sha256, pictures in groups.items() if len({split for split, _ in pictures}) > 1}
+    shown = sorted(groups, key=lambda sha256: (sha256 not in across, min(groups[sha256])))[:EXAMPLES]
+    return Duplicates(
+        groups=len(groups),
+        pictures=sum(map(len, groups.values())),
+        across_splits=len(across),
+        across_classes=sum(len(set(pictures.values())) > 1 for pictures in groups.values()),
+        examples=tuple(_group(sha256, sorted(groups[sha256])) for sha256 in shown),
+    )
+
+
+def _group(sha256: str, pictures: Sequence[tuple[str, str]]) -> DuplicateGroup:
+    return DuplicateGroup(sha256, tuple(name for _, name in pictures), tuple(split for split, _ in pictures))
