@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
+    AutoStorage,
     Device,
     RowName,
     RowNames,
@@ -19,15 +20,17 @@ from .options import (
     source_location_option,
     source_option_option,
     source_row,
+    storage_options,
     vae_location_option,
     vae_row,
 )
 from .output import Page, print_json
 from .progress import BuildDisplay
-from .show import counted_splits, quality_pairs, size_sentence, skipped_pairs
+from .show import counted_splits, duplicate_pairs, quality_pairs, size_sentence, skipped_pairs, storage_pairs
 
 if TYPE_CHECKING:
     from latentstore import BuildPlan, Manifest
+    from latentstore.storage.interface import StorageRow
 
 
 @click.command("build", short_help="Turn images into a measured latent dataset.")
@@ -47,14 +50,7 @@ if TYPE_CHECKING:
 @source_option_option
 @click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
 @preparation_options
-@click.option(
-    "--storage",
-    type=RowName("latentstore.storage.table", "STORAGES"),
-    default="float16",
-    show_default=True,
-    metavar="NAME",
-    help="Number format of the latents; see `latentstore list storages`.",
-)
+@storage_options
 @click.option(
     "--container",
     type=RowName("latentstore.containers.table", "CONTAINERS"),
@@ -65,10 +61,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--layout",
-    default="compact",
-    show_default=True,
+    default="",
     metavar="NAME",
-    help="compact: compressed, to publish; fast: uncompressed, rows are read straight from the file.",
+    help="compact: compressed, to publish; fast: uncompressed, rows are read straight from the file.  "
+    "[default: compact, or what the container has]",
 )
 @click.option(
     "--metrics",
@@ -144,6 +140,7 @@ def command(source: str, vae: str, out: str, *, as_json: bool, **wanted: Any) ->
       latentstore build synthetic --vae demo --out out
       latentstore build ./photos --vae demo --out out --resize 256 --crop 256
       latentstore build resisc45 --vae flux1 --out out --device cuda --dtype bfloat16
+      latentstore build aid --vae sdxl --out out --storage auto --max-psnr-drop 0.02
     """
     from latentstore import build
 
@@ -170,17 +167,24 @@ def _plan(
     resize: tuple[int, ...] | None,
     crop: tuple[int, int] | None,
     tile: tuple[int, int] | None,
+    storage: StorageRow | AutoStorage,
+    step: float | None,
+    calibration: int | None,
     **kept: Any,
 ) -> BuildPlan:
     from latentstore import BuildPlan, Preparation
 
     options = {**dict(source_options), **({"streaming": True} if streaming else {})}
+    if step is not None and getattr(storage, "name", "") != "int8":
+        raise click.UsageError(f"--step goes with --storage int8, found --storage {getattr(storage, 'name', storage)}.")
+    kept |= {name: value for name, value in (("step", step), ("calibration", calibration)) if value is not None}
     if metrics is not None:
         kept["metrics"] = tuple(row.at(metric_weights) for row in metrics)
     return BuildPlan(
         source=source_row(source, location=source_location, options=options),
         vae=vae_row(vae, location=vae_location),
         preparation=Preparation(resize=resize, crop=crop, tile=tile),
+        storage=None if isinstance(storage, AutoStorage) else storage,
         device=device_name(device),
         **kept,
     )
@@ -213,7 +217,9 @@ def _summary(manifest: Manifest, out: str, *, already_complete: bool) -> None:
             ("rows", counted_splits(manifest)),
             *found,
             *skipped_pairs(manifest, paths=1, reasons=3),
-            ("latent", f"{channels}x{height}x{width} {manifest.storage.dtype}, raw, of VAE {manifest.vae.name}"),
+            *duplicate_pairs(manifest),
+            ("latent", f"{channels}x{height}x{width} {manifest.storage.name}, raw, of VAE {manifest.vae.name}"),
+            *storage_pairs(manifest),
             *quality_pairs(manifest),
             ("size", size_sentence(manifest)),
         ]

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +39,7 @@ VAE_FORMS = (
     "AutoencoderKL checkpoint (./folder), "
     "or one on the Hub (hub:user/repo or hub:user/repo:subfolder)."
 )
+AUTO = "auto"
 FOLDER = click.Path(exists=True, file_okay=False)
 
 
@@ -90,6 +92,45 @@ class RowName(Kind):
 
     def _rows(self, table: NamedTable[Any], text: str) -> Any:
         return table[text]
+
+
+class StorageName(RowName):
+    """A storage, as its row; ``auto`` is None: whichever is small enough and good enough."""
+
+    def __init__(self) -> None:
+        super().__init__("latentstore.storage.table", "STORAGES")
+
+    def _rows(self, table: NamedTable[Any], text: str) -> Any:
+        return table[text] if text != AUTO else AutoStorage()
+
+
+class AutoStorage:
+    """Stands for ``--storage auto`` until the plan is made: click takes None for an option that was not given."""
+
+    def __str__(self) -> str:
+        return AUTO
+
+
+class Step(Kind):
+    """A share of a standard deviation: ``1/16`` or ``0.0625``."""
+
+    name = "step"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
+        """As it stands in the help."""
+        return "1/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, above zero."""
+        if isinstance(value, float):
+            return value
+        try:
+            step = float(Fraction(value.strip()))
+        except (ValueError, ZeroDivisionError):
+            step = 0.0
+        if step <= 0:
+            self.fail(f"expected a share of a standard deviation such as 1/16 or 0.05, found {value!r}.", param, ctx)
+        return step
 
 
 class RowNames(RowName):
@@ -178,6 +219,26 @@ def preparation_options(command: Command) -> Command:
     command = click.option("--crop", type=Size(), help=text)(command)
     text = "Scale so that the shorter side is N, or to HxW exactly."
     return click.option("--resize", type=Size(shorter_side=True), help=text)(command)
+
+
+def storage_options(command: Command) -> Command:
+    """``--storage``, ``--step``, ``--max-psnr-drop`` and ``--calibration``."""
+    text = "Pictures that the steps of int8, and the choice of `auto`, are measured on.  [default: 32]"
+    command = click.option("--calibration", type=click.IntRange(min=1), metavar="N", help=text)(command)
+    text = (
+        "Mean PSNR that storing may cost: what `auto` keeps to, and what the whole build is held against; with "
+        "--strict a dataset that lost more is not sealed.  [default: 0.02 for auto]"
+    )
+    command = click.option("--max-psnr-drop", type=click.FloatRange(min=0), metavar="DB", help=text)(command)
+    text = "Of int8: the step, as a share of each channel's standard deviation.  [default: 1/16]"
+    command = click.option("--step", type=Step(), help=text)(command)
+    text = (
+        "Number format of the latents, see `latentstore list storages`; `auto` takes the smallest that keeps "
+        "--max-psnr-drop."
+    )
+    return click.option(
+        "--storage", type=StorageName(), default="float16", show_default=True, metavar="NAME", help=text
+    )(command)
 
 
 def metric_weights_option(command: Command) -> Command:

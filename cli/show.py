@@ -118,6 +118,42 @@ def size_sentence(manifest: Manifest) -> str:
     return f"{text}, {ratio_in_words(size.source_over_stored)} than the source files"
 
 
+def step_in_words(step: float) -> str:
+    """``1/16`` where the step is one over a whole number, else its digits."""
+    parts = round(1 / step)
+    return f"1/{parts}" if abs(1 / step - parts) < 1e-9 else f"{step:.4g}"
+
+
+def storage_pairs(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """How numbers were quantised, and what storing cost, where that is known."""
+    storage = manifest.storage
+    if storage.step_sigma is not None and storage.steps is not None:
+        widened = storage.calibration.widened if storage.calibration is not None else ()
+        larger = f"; larger in {len(widened)} of {len(storage.steps)} channels" if widened else ""
+        yield "steps", f"{step_in_words(storage.step_sigma)} of each channel's standard deviation{larger}"
+        clipped = sum(storage.clipped or ())
+        numbers = manifest.size.payload_bytes
+        yield "", f"{clipped:,} of {numbers:,} numbers beyond 127 steps"
+    if storage.measured_loss_db is not None:
+        yield "storing", f"{_outcome(storage.measured_loss_db, storage.budget_db)}"
+
+
+def _outcome(loss: float, budget: float | None) -> str:
+    text = f"cost {loss:.4f} dB of mean PSNR against unrounded latents"
+    if budget is None:
+        return text
+    return f"{text}, {'within' if loss <= budget else 'OVER'} the budget of {budget:g} dB"
+
+
+def duplicate_pairs(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Pictures that are byte for byte the same, where there are any."""
+    from latentstore.duplicates import duplicates_sentence
+
+    sentence = duplicates_sentence(manifest.build.duplicates)
+    if sentence:
+        yield "duplicates", sentence
+
+
 def skipped_pairs(manifest: Manifest, *, paths: int, reasons: int | None = None) -> list[tuple[str, str]]:
     """How many pictures are left out, then each reason with its count and the first paths."""
     skipped = manifest.build.skipped
@@ -146,6 +182,7 @@ def _sections(page: Page, manifest: Manifest) -> None:
     _quality(page, manifest)
     page.heading("Size")
     _sizes(page, manifest)
+    _calibration(page, manifest)
     page.heading("Latents, channel by channel")
     _channels(page, manifest)
     page.heading("Splits and shards")
@@ -178,6 +215,11 @@ def _contract(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "latent", f"{channels}x{height}x{width}, posterior {manifest.posterior}, stored raw (unscaled)"
     model_shape = normal.model_shape(manifest.latent_shape)
     yield "storage", f"{storage.name} in {storage.container}, layout {storage.layout}"
+    yield from ((name, text) for name, text in storage_pairs(manifest))
+    for step in storage.converted:
+        kept = "no number changed" if step.lossless else "numbers were rounded"
+        measured = "" if step.lossless else "; measured again" if step.measured else "; NOT measured again"
+        yield "", f"converted from {step.storage} in {step.container}, layout {step.layout}: {kept}{measured}"
     yield "model space", f"{normal.kind}: {KINDS[normal.kind].formula}{_numbers(manifest)}"
     if model_shape != manifest.latent_shape:
         joined = f"{normal.patch}x{normal.patch} cells joined into channels"
@@ -254,9 +296,33 @@ def _sizes(page: Page, manifest: Manifest) -> None:
             ["raw RGB, 3 bytes a pixel", f"{size.raw_rgb_bytes:,}", ratio_in_words(size.raw_rgb_over_stored)],
             ["source files", source, against_source],
             ["latents before compression", f"{size.payload_bytes:,}", ratio_in_words(stored_against_payload)],
+            ["entropy of the stored numbers, order 0", f"{size.entropy_bytes:,}", _against_entropy(manifest)],
             ["stored: all shards", f"{size.stored_bytes:,}", f"{size.bits_per_pixel:.2f} bits per pixel"],
         ],
     )
+
+
+def _against_entropy(manifest: Manifest) -> str:
+    """How far the stored bytes are from what a coder of single bytes could reach."""
+    size = manifest.size
+    apart = size.stored_bytes / max(size.entropy_bytes, 1) - 1
+    return f"stored is {abs(apart):.1%} {'above' if apart >= 0 else 'below'}"
+
+
+def _calibration(page: Page, manifest: Manifest) -> None:
+    storage = manifest.storage
+    if storage.calibration is None or len(storage.calibration.candidates) < 2:
+        return
+    page.heading(f"Storages that were tried, on {storage.calibration.pictures} pictures")
+    rows = []
+    for entry in storage.calibration.candidates:
+        taken = (entry.storage, entry.step_sigma) == (storage.name, storage.step_sigma)
+        step = NONE if entry.step_sigma is None else step_in_words(entry.step_sigma)
+        loss = f"{entry.loss_db:.4f} ± {entry.loss_error_db:.4f}"
+        bits = f"{entry.bits_per_pixel:.3f}"
+        rows.append([entry.storage, step, bits, loss, f"{entry.clipped:,}", "taken" if taken else ""])
+    columns = ["storage", "step>", "entropy, bits per pixel>", "dB lost>", "clipped>", ""]
+    page.table(columns, rows)
 
 
 def _channels(page: Page, manifest: Manifest) -> None:
@@ -282,6 +348,7 @@ def _span(numbers: tuple[float, ...] | list[float]) -> str:
 def _build(manifest: Manifest) -> Iterator[tuple[str, str]]:
     build, environment = manifest.build, manifest.environment
     yield from skipped_pairs(manifest, paths=3)
+    yield from duplicate_pairs(manifest)
     if build.conversions:
         yield "converted", ", ".join(f"{count:,} {what}" for what, count in build.conversions.items())
     seed = f", seed {build.seed}" if build.order == "shuffled" else ""

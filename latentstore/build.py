@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.ahead import ahead
 from latentstore.calibration import ChosenStorage, calibrate, candidates_of, lost, sample_of_plan
 from latentstore.card import refuse_foreign_card, write_card
 from latentstore.containers.interface import ShardSchema
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from latentstore.metrics.interface import Scorer
     from latentstore.storage.interface import Storage
     from latentstore.vaes.interface import Vae
+
+
+BATCHES_AHEAD = 2
+"""Batches that are read and prepared before they are needed."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,11 @@ class _Bench:
         """What is built."""
         return self.reader.plan
 
+    @property
+    def on_cuda(self) -> bool:
+        """Whether the VAE computes on an accelerator."""
+        return self.plan.device.startswith("cuda")
+
     @classmethod
     def of(cls, reader: PictureReader, vae: Vae, chosen: ChosenStorage, observe: Observer | None) -> _Bench:
         plan, source = reader.plan, reader.source
@@ -166,6 +177,17 @@ class _Tally:
     skipped: list[SkippedInfo] = field(default_factory=list)
     conversions: Counter[str] = field(default_factory=Counter)
 
+    def add(
+        self, bench: _Bench, batch: _Encoded, stored: NDArray[Any], reread: NDArray[np.float32], lost_db: list[float]
+    ) -> None:
+        """Count one batch."""
+        self.statistics = self.statistics.merge(ChannelStatistics.of(reread))
+        self.counts = self.counts.merge(ByteCounts.of(stored))
+        self.clipped += bench.storage.clipped(batch.raw)
+        self.lost += lost_db
+        for tile in batch.tiles:
+            self.conversions.update(tile.conversions)
+
 
 def _finished(bench: _Bench, work: BuildFolder, shard: PlannedShard, report: _Report) -> FinishedShard:
     """The shard as an earlier run left it, or built now: READ, PREPARE, ENCODE, STORE, MEASURE, SHELVE."""
@@ -177,10 +199,10 @@ def _finished(bench: _Bench, work: BuildFolder, shard: PlannedShard, report: _Re
     channels = bench.plan.vae.channels
     counts = ByteCounts.empty(channels, bench.storage.dtype.itemsize)
     tally = _Tally(ChannelStatistics.empty(channels), counts, np.zeros(channels, np.int64))
-    tiles = bench.reader.tiles(shard.split, range(shard.start, shard.stop))
-    batches = _prepare(bench, shard, tiles, tally, report)
-    records = _encode(bench, shard, batches, tally, report)
-    info = _shelve(bench, work, shard, records)
+    with ExitStack() as threads:
+        prepared = threads.enter_context(closing(ahead(_prepared(bench, shard), BATCHES_AHEAD)))
+        encoded = threads.enter_context(closing(_while_measuring(bench, _encoded(bench, prepared))))
+        info = _shelve(bench, work, shard, _measured(bench, shard, encoded, tally, report))
     entry = FinishedShard(
         shard=info,
         statistics=tally.statistics.to_dict(),
@@ -195,57 +217,96 @@ def _finished(bench: _Bench, work: BuildFolder, shard: PlannedShard, report: _Re
     return entry
 
 
-def _prepare(
-    bench: _Bench, shard: PlannedShard, tiles: Iterator[Tile | SkippedTile], tally: _Tally, report: _Report
-) -> Iterator[tuple[list[int], PixelBatch]]:
-    """PREPARE: batches with fixed boundaries inside the shard, each with its rows' positions in the split.
+@dataclass(frozen=True)
+class _Prepared:
+    """One batch of the plan: its usable pictures, and the places of the others."""
+
+    positions: tuple[int, ...]
+    """Planned rows of the usable ones."""
+    pixels: PixelBatch | None
+    """None where there is no usable one."""
+    skipped: tuple[tuple[int, SkippedTile], ...]
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """The same batch with its raw latents, all of them finite."""
+
+    tiles: tuple[Tile, ...]
+    raw: NDArray[np.float32]
+    skipped: tuple[tuple[int, SkippedTile], ...]
+
+
+def _prepared(bench: _Bench, shard: PlannedShard) -> Iterator[_Prepared]:
+    """READ and PREPARE: batches with fixed boundaries inside the shard.
 
     The boundaries belong to the plan, so a skipped picture makes its own batch smaller and moves no other row:
     kernels round differently for other batches.
     """
+    tiles = bench.reader.tiles(shard.split, range(shard.start, shard.stop))
     for start in range(shard.start, shard.stop, bench.plan.batch_size):
-        positions, kept = [], []
+        kept: list[tuple[int, Tile]] = []
+        skipped: list[tuple[int, SkippedTile]] = []
         for position in range(start, min(shard.stop, start + bench.plan.batch_size)):
             tile = next(tiles)
             if isinstance(tile, SkippedTile):
-                _skip(bench, shard, position, tile, tally, report)
-                continue
-            positions.append(position)
-            kept.append(tile)
-            tally.conversions.update(tile.conversions)
-        if kept:
-            yield positions, batch_of(kept, bench.reader.rows.padded)
+                skipped.append((position, tile))
+            else:
+                kept.append((position, tile))
+        good = [tile for _, tile in kept]
+        pixels = batch_of(good, bench.reader.rows.padded, pinned=bench.on_cuda) if good else None
+        yield _Prepared(tuple(position for position, _ in kept), pixels, tuple(skipped))
 
 
-def _encode(
-    bench: _Bench,
-    shard: PlannedShard,
-    batches: Iterator[tuple[list[int], PixelBatch]],
-    tally: _Tally,
-    report: _Report,
-) -> Iterator[LatentRecord]:
-    """ENCODE, STORE and MEASURE: one record for each picture whose latent is finite."""
-    for positions, batch in batches:
-        raw = bench.vae.encode(batch.pixels).mean.float().cpu().numpy()
-        finite = np.isfinite(raw).reshape(len(raw), -1).all(axis=1)
-        for index in np.flatnonzero(~finite).tolist():
-            tile = batch.tiles[index]
-            bad = SkippedTile(tile.id, tile.source_path, "the VAE gave a latent that is not finite")
-            _skip(bench, shard, positions[index], bad, tally, report)
-        kept = np.flatnonzero(finite).tolist()
-        if not kept:
+def _encoded(bench: _Bench, batches: Iterator[_Prepared]) -> Iterator[_Encoded]:
+    """ENCODE: raw latents; a picture whose latent is not finite is skipped."""
+    for batch in batches:
+        if batch.pixels is None:
+            shape = (0, *bench.schema.latent_shape)
+            yield _Encoded((), np.empty(shape, np.float32), batch.skipped)
             continue
-        raw = raw[kept]
-        stored = _store(bench, raw)
-        tiles = [batch.tiles[index] for index in kept]
+        raw = bench.vae.encode(batch.pixels.pixels).mean.float().cpu().numpy()
+        finite = np.isfinite(raw).reshape(len(raw), -1).all(axis=1)
+        bad = tuple(
+            (position, SkippedTile(tile.id, tile.source_path, "the VAE gave a latent that is not finite"))
+            for position, tile, good in zip(batch.positions, batch.pixels.tiles, finite, strict=True)
+            if not good
+        )
+        tiles = tuple(tile for tile, good in zip(batch.pixels.tiles, finite, strict=True) if good)
+        yield _Encoded(tiles, raw[finite], tuple(sorted((*batch.skipped, *bad), key=lambda entry: entry[0])))
+
+
+def _while_measuring(bench: _Bench, batches: Iterator[_Encoded]) -> Generator[_Encoded, None, None]:
+    """On an accelerator the next batch is encoded, on a stream of its own, while the one before is measured.
+
+    So neither waits for the other. On a CPU both want all cores, and take turns.
+    """
+    if not bench.on_cuda:
+        yield from batches
+        return
+    import torch
+
+    def stream() -> AbstractContextManager[object]:
+        return torch.cuda.stream(torch.cuda.Stream(bench.plan.device))  # type: ignore[no-untyped-call]
+
+    yield from ahead(batches, 1, inside=stream)
+
+
+def _measured(
+    bench: _Bench, shard: PlannedShard, batches: Iterator[_Encoded], tally: _Tally, report: _Report
+) -> Iterator[LatentRecord]:
+    """STORE and MEASURE: one record for each encoded picture."""
+    for batch in batches:
+        for position, reason in batch.skipped:
+            _skip(bench, shard, position, reason, tally, report)
+        if not batch.tiles:
+            continue
+        stored = _store(bench, batch.raw)
         reread = bench.storage.decode(stored)
-        scores = _measure(bench, reread, tiles)
-        tally.lost += _lost(bench, raw, reread, scores.get("psnr"), tiles)
-        tally.statistics = tally.statistics.merge(ChannelStatistics.of(reread))
-        tally.counts = tally.counts.merge(ByteCounts.of(stored))
-        tally.clipped += bench.storage.clipped(raw)
-        report.advance(len(tiles), scores.get("psnr"))
-        for index, tile in enumerate(tiles):
+        scores = _scores(bench, reread, batch.tiles)
+        tally.add(bench, batch, stored, reread, _lost(bench, batch, reread, scores.get("psnr")))
+        report.advance(len(batch.tiles), scores.get("psnr"))
+        for index, tile in enumerate(batch.tiles):
             yield _record(tile, stored[index], {name: float(column[index]) for name, column in scores.items()})
 
 
@@ -257,7 +318,7 @@ def _store(bench: _Bench, raw: NDArray[np.float32]) -> NDArray[Any]:
         raise RequestError(message) from error
 
 
-def _measure(bench: _Bench, reread: NDArray[np.float32], tiles: list[Tile]) -> dict[str, NDArray[np.float64]]:
+def _scores(bench: _Bench, reread: NDArray[np.float32], tiles: Sequence[Tile]) -> dict[str, NDArray[np.float64]]:
     """Scores of the decode of the stored numbers against the prepared pictures, on their true area, as uint8."""
     if not bench.scorers and bench.observe is None:
         return {}
@@ -268,21 +329,15 @@ def _measure(bench: _Bench, reread: NDArray[np.float32], tiles: list[Tile]) -> d
     return scores_of(bench.scorers, tiles, decoded)
 
 
-def _lost(
-    bench: _Bench,
-    raw: NDArray[np.float32],
-    reread: NDArray[np.float32],
-    psnr: NDArray[np.float64] | None,
-    tiles: list[Tile],
-) -> list[float]:
-    """DB of PSNR that storing cost each picture, where the plan wants that known and it can be said."""
+def _lost(bench: _Bench, batch: _Encoded, reread: NDArray[np.float32], psnr: NDArray[np.float64] | None) -> list[float]:
+    """PSNR in dB that storing cost each picture, where the plan wants that known and it can be said."""
     if not bench.plan.measures_loss:
         return []
-    if np.array_equal(raw, reread):
-        return [0.0] * len(tiles)
+    if np.array_equal(batch.raw, reread):
+        return [0.0] * len(batch.tiles)
     scorer = {"psnr": METRICS["psnr"].open()}
-    found = psnr if psnr is not None else scores_of(scorer, tiles, decoded_uint8(bench.vae, reread))["psnr"]
-    reference = scores_of(scorer, tiles, decoded_uint8(bench.vae, raw))["psnr"]
+    found = psnr if psnr is not None else scores_of(scorer, batch.tiles, decoded_uint8(bench.vae, reread))["psnr"]
+    reference = scores_of(scorer, batch.tiles, decoded_uint8(bench.vae, batch.raw))["psnr"]
     apart = lost(reference, found)
     return list(apart[np.isfinite(apart)].tolist())
 

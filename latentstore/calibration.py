@@ -3,8 +3,9 @@
 A candidate is a number format, with a step of so many standard deviations of each channel where it is quantised. Its
 loss is the PSNR of the decode of the unrounded latents minus that of the decode of the stored ones, picture by picture.
 The smallest candidate is taken whose mean loss keeps the budget even if the sample's mean is two standard errors too
-low. A quantised channel clips at 127 steps; where that alone costs more than the budget, its step is made as large as
-its largest number needs.
+low. A quantised channel clips at 127 steps; where that alone costs more than the channel's equal share of the budget,
+its step is made as large as its largest number needs. (With the share, and not the whole budget, channels whose
+clipping costs little each do not cost much together.)
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Candidate:
 
 
 CANDIDATES = (
-    *(Candidate(STORAGES["int8"], 1 / parts) for parts in (2, 3, 4, 6, 8, 12, 16, 24, 32)),
+    *(Candidate(STORAGES["int8"], 1 / parts) for parts in (2, 3, 4, 6, 8, 12, 16, 20, 24, 32)),
     Candidate(STORAGES["float16"]),
     Candidate(STORAGES["float32"]),
 )
@@ -96,13 +97,21 @@ def candidates_of(plan: BuildPlan) -> tuple[Candidate, ...]:
 
 
 def calibrate(
-    vae: Vae, sample: Sample, candidates: Sequence[Candidate], *, budget: float | None, batch_size: int, seed: int
+    vae: Vae,
+    sample: Sample,
+    candidates: Sequence[Candidate],
+    *,
+    budget: float | None,
+    batch_size: int,
+    seed: int,
+    spread: NDArray[np.float64] | None = None,
 ) -> ChosenStorage:
     """Measure candidates (smallest first) on a sample, and take the first that keeps the budget (dB), else the last.
 
-    ``seed`` is only recorded: the sample was drawn with it.
+    ``seed`` is only recorded: the sample was drawn with it. ``spread``, (C,), is what steps are multiples of, where
+    more is known of the dataset than its sample.
     """
-    spread = _spread(sample.raw)
+    spread = spread_of(ChannelStatistics.of(sample.raw)) if spread is None else spread
     trial = _Trial(vae, sample, batch_size)
     limit = MAX_PSNR_DROP if budget is None else budget
     tried = [_measured(trial, candidate, spread, limit) for candidate in candidates]
@@ -166,9 +175,8 @@ def _positions(reader: PictureReader) -> Iterator[tuple[str, NDArray[np.int64]]]
         yield names[split], np.array([row - starts[split]])
 
 
-def _spread(raw: NDArray[np.float32]) -> NDArray[np.float64]:
+def spread_of(found: ChannelStatistics) -> NDArray[np.float64]:
     """What steps are multiples of: the standard deviation; of a channel that is constant its largest number, or 1."""
-    found = ChannelStatistics.of(raw)
     largest = np.maximum(np.abs(found.minimum), np.abs(found.maximum))
     return np.where(found.std > 0, found.std, np.where(largest > 0, largest, 1.0))
 
@@ -232,8 +240,9 @@ def _measured(trial: _Trial, candidate: Candidate, spread: NDArray[np.float64], 
 
 
 def _steps(trial: _Trial, steps: NDArray[np.float64], limit: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """The steps, made larger where clipping one channel alone costs more than the limit; and those channels."""
+    """The steps, made larger where clipping one channel alone costs more than its share; and those channels."""
     raw = trial.sample.raw
+    share = limit / len(steps)
     largest = np.abs(raw).max(axis=(0, 2, 3)).astype(np.float64)
     widened = []
     for channel in np.flatnonzero(largest > (REACH + 0.5) * steps).tolist():
@@ -241,7 +250,7 @@ def _steps(trial: _Trial, steps: NDArray[np.float64], limit: float) -> tuple[tup
         clipped = raw.copy()
         np.clip(clipped[:, channel], -reach, reach, out=clipped[:, channel])
         losses = trial.lost(clipped)
-        if len(losses) and losses.mean() > limit:
+        if len(losses) and losses.mean() > share:
             steps[channel] = largest[channel] / REACH
             widened.append(channel)
     return tuple(np.asarray(steps, np.float32).astype(np.float64).tolist()), tuple(widened)

@@ -98,13 +98,16 @@ TILE_FEATURES = {
 """Columns that tiling adds."""
 
 
-def batch_of(tiles: Sequence[Tile], padded: Size) -> PixelBatch:
-    """Prepared pictures as one batch (N, 3, H, W) float32 in [0, 1], padded by reflection to (H, W)."""
+def batch_of(tiles: Sequence[Tile], padded: Size, *, pinned: bool = False) -> PixelBatch:
+    """Prepared pictures as one batch (N, 3, H, W) float32 in [0, 1], padded by reflection to (H, W).
+
+    ``pinned`` puts it into memory from which an accelerator copies while the program goes on.
+    """
     import torch
 
     stacked = np.stack([_pad(tile.pixels, padded) for tile in tiles])
     pixels = torch.from_numpy(stacked).permute(0, 3, 1, 2).to(torch.float32).div_(255)
-    return PixelBatch(pixels=pixels, tiles=tuple(tiles))
+    return PixelBatch(pixels=pixels.pin_memory() if pinned else pixels, tiles=tuple(tiles))
 
 
 def to_uint8(pixels: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from latentstore.records import SkippedTile, Tile
@@ -79,6 +80,6 @@ class SourceRow:
         """Find the source and its columns; raises SourceError with one clear sentence."""
         return self.reader(self)
 
-    def at(self, location: str, **options: Any) -> SourceRow:
+    def at(self, location: str | Path, **options: Any) -> SourceRow:
         """The same source read from another place (a folder it was downloaded to)."""
-        return replace(self, location=location, options={**self.options, **options})
+        return replace(self, location=str(location), options={**self.options, **options})

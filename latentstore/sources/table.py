@@ -21,6 +21,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentstore.errors import SourceError
@@ -137,8 +138,9 @@ SOURCES: NamedTable[SourceRow] = NamedTable(
 )
 
 
-def folder_source(path: str, **options: Any) -> SourceRow:
+def folder_source(path: str | Path, **options: Any) -> SourceRow:
     """The row for a folder of images; options as in `image_folder`."""
+    path = str(path)
     return SourceRow(name=_name(path), reader=open_image_folder, location=path, options=options)
 
 

@@ -93,7 +93,8 @@ class DiffusersVae:
         import torch
 
         with torch.no_grad():
-            return self.family.encode(self.model, pixels.to(self.options.device, self.model.dtype) * 2 - 1)
+            there = pixels.to(self.options.device, non_blocking=pixels.is_pinned())
+            return self.family.encode(self.model, there.to(self.model.dtype) * 2 - 1)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """See ``Vae.decode``."""

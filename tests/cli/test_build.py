@@ -339,3 +339,63 @@ def test_a_vae_of_the_table_may_have_its_weights_in_a_folder_named_beside_it(run
     result = run("build", "synthetic", "--vae", f"demo={tmp_path / 'nowhere'}", "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert f"there is no folder '{tmp_path / 'nowhere'}' with the weights of demo" in result.stderr
+
+
+# How numbers are stored -----------------------------------------------------------------------------------------------
+
+
+def test_auto_storage_keeps_the_budget_and_the_summary_says_what_it_cost(
+    run: Run, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("build", pictures, "--vae", "pool8", "--out", out, "--storage", "auto", "--max-psnr-drop", "0.5")
+    result = run(*arguments, "--calibration", "4")
+    assert result.exit_code == 0, result.stderr
+    for part in (
+        "  latent   3x2x3 int8, raw, of VAE pool8\n",
+        "  steps    1/",
+        " of each channel's standard deviation\n",
+        "numbers beyond 127 steps\n",
+        "dB of mean PSNR against unrounded latents, within the budget of 0.5 dB\n",
+    ):
+        assert part in result.stdout, result.stdout
+    shown = run("show", out).stdout
+    assert "Storages that were tried, on 4 pictures\n" in shown
+    assert shown.count(" taken\n") == 1
+    assert "entropy of the stored numbers, order 0" in shown
+
+
+def test_options_of_the_storage_reach_the_plan(run: Run, pictures: Path, tmp_path: Path) -> None:
+    result = run(
+        *("build", pictures, "--vae", "pool8", "--out", tmp_path / "out", "--json", "--storage", "int8"),
+        *("--step", "1/20", "--calibration", "3"),
+    )
+    assert result.exit_code == 0, result.stderr
+    plan = json.loads(result.stdout)["manifest"]["build"]["plan"]
+    assert (plan["storage"], plan["step"], plan["calibration"]) == ("int8", 0.05, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--storage", "int8", "--step", "0"), "expected a share of a standard deviation such as 1/16 or 0.05, found"),
+        (("--storage", "int8", "--step", "1/0"), "expected a share of a standard deviation"),
+        (("--step", "1/8"), "--step goes with --storage int8, found --storage float16."),
+        (("--storage", "auto", "--step", "1/8"), "--step goes with --storage int8, found --storage auto."),
+        (("--storage", "int9"), "There is no storage named 'int9'"),
+    ],
+)
+def test_options_of_the_storage_that_make_no_sense_are_mistakes(
+    run: Run, pictures: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    result = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == 2
+    assert sentence in result.stderr.replace("\n", " ")
+
+
+def test_byte_identical_pictures_are_reported(run: Run, pictures: Path, tmp_path: Path) -> None:
+    first = sorted(path for path in pictures.rglob("*.png") if "broken" not in path.name)[0]
+    (pictures / "copies").mkdir()
+    (pictures / "copies" / "again.png").write_bytes(first.read_bytes())
+    result = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "out")
+    assert "2 pictures in 1 set" in result.stdout, result.stdout
