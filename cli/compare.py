@@ -1,4 +1,4 @@
-"""`latentstore compare`: several VAEs on the same pictures, in one table and two figures."""
+"""`latentstore compare`: several VAEs on the same pictures, in tables and figures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .options import (
     FOLDER,
     Device,
     RowName,
+    RowNames,
     device_name,
     json_option,
     preparation_options,
@@ -27,8 +28,9 @@ from .progress import BuildDisplay
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from latentstore.comparison.compare import Comparison
     from latentstore.comparison.protocols import ProtocolRow
+    from latentstore.comparison.result import Comparison
+    from latentstore.storage.interface import StorageRow
     from latentstore.vaes.interface import VaeRow
 
 FIGURE_PICTURES = 4
@@ -77,7 +79,21 @@ class PngFile(click.Path):
     type=PngFile(dir_okay=False),
     metavar="FILE.png",
     help="Draw originals and reconstructions into FILE.png, and quality against bits per pixel, with JPEG, WebP and "
-    "AVIF, into FILE-rate.png.",
+    "AVIF, into FILE-rate.png (not where --rate draws it).",
+)
+@click.option(
+    "--rate",
+    type=PngFile(dir_okay=False),
+    metavar="FILE.png",
+    help="Measure each VAE's latents in several storages, on up to 64 pictures, and draw quality against bits per "
+    "pixel into FILE.png, beside JPEG, WebP and AVIF of the same pictures.",
+)
+@click.option(
+    "--storages",
+    type=RowNames("latentstore.storage.table", "STORAGES"),
+    metavar="NAMES",
+    help="Storages that --rate measures, with commas between them: float16,int8. int8 is measured with steps of 1/2 to "
+    "1/32 of each channel's standard deviation.  [default: all of them]",
 )
 @click.option(
     "--weights",
@@ -135,13 +151,14 @@ def command(
     Examples:
       latentstore compare synthetic --vae pool8 --vae demo --limit 12
       latentstore compare resisc45 --vae sdxl --vae flux1 --limit 500 --figure vaes.png
+      latentstore compare ./crops --vae demo --rate rate.png --storages float16,int8
       latentstore compare aid --vae sd21 --protocol vaes4rs --weights . --markdown
     """
     if markdown and as_json:
         raise click.UsageError("--json and --markdown are two forms of one result: choose one.")
-    figure = wanted.pop("figure")
-    comparison = _compared(source, vaes, pictures=FIGURE_PICTURES if figure else 0, **wanted)
-    figures = _drawn(comparison, Path(figure)) if figure else []
+    files = _figure_files(wanted.pop("figure"), wanted.pop("rate"), chose_storages=wanted["storages"] is not None)
+    comparison = _compared(source, vaes, files=files, **wanted)
+    figures = _drawn(comparison, files)
     if as_json:
         from latentstore.comparison.report import to_json
 
@@ -155,10 +172,34 @@ def command(
     ctx.exit(0 if comparison.ok else 1)
 
 
+@dataclass(frozen=True)
+class FigureFiles:
+    """Where figures are drawn; None for those that are not."""
+
+    pictures: Path | None
+    rate: Path | None
+    over_storages: bool
+    """Whether every VAE is a curve over its storages, and not one point."""
+
+
+def _figure_files(figure: str | None, rate: str | None, *, chose_storages: bool) -> FigureFiles:
+    pictures = Path(figure) if figure else None
+    if rate:
+        if pictures is not None and pictures.absolute() == Path(rate).absolute():
+            raise click.UsageError("--figure and --rate would write the same file: give one of them another name.")
+        return FigureFiles(pictures, Path(rate), over_storages=True)
+    if chose_storages:
+        raise click.UsageError("--storages chooses what --rate measures: add --rate FILE.png.")
+    beside = pictures.with_name(f"{pictures.stem}-rate{pictures.suffix}") if pictures is not None else None
+    return FigureFiles(pictures, beside, over_storages=False)
+
+
 def _compared(
     source: str,
     vaes: tuple[str, ...],
     *,
+    files: FigureFiles,
+    storages: tuple[StorageRow, ...] | None,
     protocol: ProtocolRow,
     source_location: str | None,
     source_options: tuple[tuple[str, Any], ...],
@@ -166,12 +207,14 @@ def _compared(
     crop: tuple[int, int] | None,
     tile: tuple[int, int] | None,
     device: str,
-    pictures: int,
     **kept: Any,
 ) -> Comparison:
-    from latentstore import Preparation, compare
+    from latentstore import STORAGES, Preparation, compare
     from latentstore.comparison.rate_curves import ENCODERS
 
+    if storages == ():
+        raise click.UsageError("--storages none leaves --rate nothing to measure: name a storage, or leave it out.")
+    measured = STORAGES.values() if storages is None else storages
     rows = [_vae(text) for text in dict.fromkeys(vaes)]
     with CompareDisplay(len(rows)) as display:
         return compare(
@@ -180,8 +223,9 @@ def _compared(
             protocol=protocol,
             preparation=Preparation(resize=resize, crop=crop, tile=tile),
             device=device_name(device),
-            pictures=pictures,
-            encoders=list(ENCODERS.values()) if pictures else (),
+            pictures=FIGURE_PICTURES if files.pictures else 0,
+            encoders=list(ENCODERS.values()) if files.rate else (),
+            storages=list(measured) if files.over_storages else (),
             progress=display.of,
             **kept,
         )
@@ -203,27 +247,29 @@ def _vae(text: str) -> VaeRow:
         return VaeRow(name=text, family=refuse, channels=0, stride=1, licence="unknown")
 
 
-def _drawn(comparison: Comparison, path: Path) -> list[Path]:
-    """The figures' files; none where no VAE was measured."""
+def _drawn(comparison: Comparison, files: FigureFiles) -> list[Path]:
+    """The figures that were asked for; none where no VAE was measured."""
     from latentstore.comparison.figure import pictures_png
     from latentstore.comparison.rate_plot import rate_png
 
-    if not comparison.originals:
+    wanted = [(files.pictures, pictures_png), (files.rate, rate_png)]
+    asked = [(path, draw) for path, draw in wanted if path is not None]
+    if asked and not comparison.curve_pictures:
         note("No figure was drawn: no VAE was measured.")
         return []
-    rate = path.with_name(f"{path.stem}-rate{path.suffix}")
-    path.write_bytes(pictures_png(comparison))
-    rate.write_bytes(rate_png(comparison))
-    return [path, rate]
+    for path, draw in asked:
+        path.write_bytes(draw(comparison))
+    return [path for path, _ in asked]
 
 
 def _page(comparison: Comparison, figures: list[Path]) -> Page:
+    from latentstore.comparison.rate_report import storage_table
     from latentstore.comparison.report import cost_table, published_table, quality_table, sections, title
 
     page = Page()
     page.heading(title(comparison))
-    published = published_table(comparison)
-    for table, below in ((quality_table(comparison), 0), (cost_table(comparison), 2), (published, 0)):
+    published, storages = published_table(comparison), storage_table(comparison)
+    for table, below in ((quality_table(comparison), 0), (cost_table(comparison), 2), (published, 0), (storages, 0)):
         if table is not None:
             page.heading(table.title)
             page.table(table.columns, table.rows, below=below)

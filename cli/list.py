@@ -104,9 +104,12 @@ def _metrics() -> list[Row]:
 
 
 def _checks() -> list[Row]:
-    from latentstore.verify import CHECKS
+    from latentstore.checks.table import CHECKS
 
-    return [{"name": row.name, "summary": row.summary, "needs": list(row.needs)} for row in CHECKS.values()]
+    return [
+        {"name": row.name, "depth": row.depth, "summary": row.summary, "needs": list(row.needs)}
+        for row in CHECKS.values()
+    ]
 
 
 def _vae_cells(row: Row) -> list[str]:
@@ -179,8 +182,10 @@ LISTINGS = {
     "metrics": Listing(_metrics, ("name", "unit", "better", "how it is measured"), _metric_cells),
     "checks": Listing(
         _checks,
-        ("name", "what must hold", "needs"),
-        lambda row: [row["name"], row["summary"], ", ".join(row["needs"]) or NONE],
+        ("name", "from depth", "what must hold", "needs"),
+        lambda row: [row["name"], row["depth"], row["summary"], ", ".join(row["needs"]) or NONE],
+        remark="Depth quick runs with `verify --quick` too. A check is not run where one that it needs failed; where "
+        "that one failed for a shard, only this shard is left out.",
     ),
 }
 

@@ -22,10 +22,12 @@ class CommandRow:
 
 COMMANDS = {
     "build": CommandRow(".build", "finished shards are kept, and typing the same command again continues."),
+    "convert": CommandRow(".convert", "finished shards are kept, and typing the same command again continues."),
     "verify": CommandRow(".verify", "nothing was changed; typing the same command again starts over."),
     "show": CommandRow(".show", "nothing was changed."),
     "compare": CommandRow(".compare", "VAEs that were measured are kept in --out, and lost without it."),
     "fetch": CommandRow(".fetch", "nothing incomplete was left; typing the same command again starts over."),
+    "cache": CommandRow(".cache", "what was removed is gone, and is decoded again when it is needed."),
     "list": CommandRow(".list", "nothing was changed."),
 }
 

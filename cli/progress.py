@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .output import console_on, note, takes_escapes
 
@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from latentstore import BuildProgress
 
 SECONDS_BETWEEN_LINES = 10.0
-WORDS = {"calibrate": "calibrating", "encode": "encoding", "seal": "sealing", "done": "done"}
-"""What people read for a stage of the build."""
+WORDS = {
+    "calibrate": "calibrating",
+    "encode": "encoding",
+    "convert": "converting",
+    "seal": "sealing",
+    "done": "done",
+}
+"""What people read for a stage of a build or a conversion."""
+MOVING = ("encode", "convert")
+"""Stages in which pictures are dealt with one after another."""
 
 
 class Pace:
@@ -38,7 +46,7 @@ class Pace:
         self._built, self._left = progress.done - progress.resumed, progress.total - progress.done
         if self._built and self._first is None:
             self._first = (now, self._built)
-        if progress.stage == "encode":  # sealing is no part of the pace
+        if progress.stage in MOVING:  # sealing is no part of the pace
             self._seconds = now - self._started
 
     @property
@@ -66,7 +74,10 @@ class Pace:
 class BuildDisplay:
     """Call it with every `BuildProgress`; use it as a context."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, opening: str = "Opening the source and the VAE."
+    ) -> None:
+        self._opening = opening
         self.called = False
         """False while the build has reported nothing: what is complete already reports nothing."""
         self._clock = clock
@@ -77,7 +88,7 @@ class BuildDisplay:
         self._last: BuildProgress | None = None
 
     def __enter__(self) -> BuildDisplay:  # noqa: PYI034 (typing.Self is younger than Python 3.10)
-        note("Opening the source and the VAE.")
+        note(self._opening)
         return self
 
     def __call__(self, progress: BuildProgress) -> None:
@@ -122,36 +133,37 @@ class BuildDisplay:
 
 
 class CheckDisplay:
-    """Shows which check runs; use it as a context."""
+    """Shows which check runs and how far it is; use it as a context."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._status: Any = None
+        self._bar: Progress | None = None
         self._clock = clock
         self._last_line = clock()
 
     def __enter__(self) -> CheckDisplay:  # noqa: PYI034 (typing.Self is younger than Python 3.10)
         if takes_escapes(sys.stderr):
-            self._status = console_on(sys.stderr).status("checking")
-            self._status.start()
+            self._bar = _checks_bar()
+            self._bar.add_task("checking", total=None)
+            self._bar.start()
         return self
 
-    def of(self, config: str) -> Callable[[str], None]:
+    def of(self, config: str) -> Callable[[str, int, int], None]:
         """The callback for the checks of one config."""
-        return lambda check: self._show(config, check)
+        return lambda check, done, total: self._show(config, check, done, total)
 
-    def _show(self, config: str, check: str) -> None:
+    def _show(self, config: str, check: str, done: int, total: int) -> None:
         text = f"checking {config}: {check}" if config else f"checking: {check}"
-        if self._status is not None:
-            self._status.update(text)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], description=text, completed=done, total=total or None)
         elif self._clock() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = self._clock()
-            note(text)
+            note(f"{text}, {done / total:.0%}" if total else text)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._status is not None:
-            self._status.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
 
 def _bar() -> Progress:
@@ -168,16 +180,29 @@ def _bar() -> Progress:
     )
 
 
+def _checks_bar() -> Progress:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        console=console_on(sys.stderr),
+        expand=True,
+        transient=True,
+    )
+
+
 def _figures(progress: BuildProgress, pace: Pace) -> str:
     """``35.2 images/s, 0:01:10 left, 30.12 dB, 2 skipped``; only what is known."""
     figures = [_rate(pace)] if pace.rate else []
-    if pace.left is not None and progress.stage == "encode":
+    if pace.left is not None and progress.stage in MOVING:
         figures.append(f"{_clock(pace.left)} left")
     if progress.psnr is not None:
         figures.append(f"PSNR {progress.psnr:.2f} dB")
     if progress.skipped:
         figures.append(f"{progress.skipped:,} skipped")
-    if progress.resumed and progress.stage == "encode":
+    if progress.resumed and progress.stage in MOVING:
         figures.append(f"{progress.resumed:,} from before")
     return ", ".join(figures) or "starting"
 

@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import json_option, location_argument, metric_weights_option, source_location_option, vae_location_option
+from .options import (
+    Device,
+    device_name,
+    json_option,
+    location_argument,
+    metric_weights_option,
+    source_row,
+    vae_location_option,
+)
 from .output import Page, print_json
 from .progress import CheckDisplay
 from .show import configs_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from latentstore import VerifyReport
+    from latentstore.checks.interface import Finding
     from latentstore.manifest import Manifest
     from latentstore.sources.interface import SourceRow
     from latentstore.vaes.interface import VaeRow
-    from latentstore.verify import CheckResult
 
 FINDINGS_SHOWN = 10
 """Of each check; ``--json`` gives all."""
@@ -27,12 +37,18 @@ FINDINGS_SHOWN = 10
 @click.command("verify", short_help="Check that a dataset is what its manifest says.")
 @location_argument
 @click.option(
+    "--quick",
+    is_flag=True,
+    help="Only the manifest, which files there are and how large, and the index: no shard is opened.",
+)
+@click.option("--full", is_flag=True, help="Measure every row again, and hash every source picture.")
+@click.option(
     "--sample",
     type=click.IntRange(min=0),
     default=16,
     show_default=True,
     metavar="N",
-    help="Rows that are decoded and measured again, against the source's own pictures.",
+    help="Rows that are decoded and measured again, against the source's own pictures; none with 0.",
 )
 @click.option(
     "--seed",
@@ -42,8 +58,18 @@ FINDINGS_SHOWN = 10
     metavar="N",
     help="Which rows are drawn for that.",
 )
-@source_location_option
+@click.option(
+    "--source",
+    "--source-location",
+    "source",
+    metavar="SOURCE",
+    help="Where to read the source's pictures, if not where the manifest says: a folder, hub:user/repo[@revision] or a "
+    "name of `latentstore list sources`. All of them are hashed then.",
+)
 @vae_location_option
+@click.option(
+    "--device", type=Device(), default="cpu", show_default=True, help="What decodes: cpu, cuda, cuda:1, or auto."
+)
 @metric_weights_option
 @json_option
 @click.pass_context
@@ -52,40 +78,52 @@ def command(
     location: str,
     *,
     config: str | None,
+    quick: bool,
+    full: bool,
     sample: int,
     seed: int,
-    source_location: str | None,
+    source: str | None,
     vae_location: str | None,
+    device: str,
     metric_weights: str | None,
     as_json: bool,
 ) -> None:
     """Check that a latent dataset is what its manifest says, and that no more was lost than it says.
 
-    LOCATION is the folder of a repository, or of one config in it. Exit code 1 where a check failed. A check that could
-    not be run, because the source's pictures or the VAE are not at hand, says so and is no failure; see `latentstore
+    LOCATION is the folder of a repository, or of one config in it. Every shard is read once and hashed, and a sample of
+    rows is decoded and measured again. Exit code 1 where a check failed. A check that could not be run, because the
+    source's pictures or the VAE are not at hand, says so and is no failure, and neither is a warning; see `latentstore
     list checks`.
+
+    A manifest is not signed: who changes data and manifest together, where nothing outside speaks of it, is not found
+    out. Compare the sha256 of manifest.json with one that you trust.
 
     \b
     Examples:
       latentstore verify out
+      latentstore verify out --quick
       latentstore verify out --config synthetic-demo --sample 100
-      latentstore verify out --source-location ./resisc45 --json
+      latentstore verify out --full --source ./resisc45 --json
     """
     from latentstore import verify
 
+    if quick and full:
+        raise click.UsageError("--quick and --full exclude each other.")
     reports = []
     with CheckDisplay() as display:
         for name in configs_at(location, config):
-            source, vae = _rows(location, name, source_location, vae_location)
+            source_found, vae_found = _rows(location, name, source, vae_location)
             reports.append(
                 verify(
                     location,
                     name,
+                    depth="quick" if quick else "full" if full else "normal",
                     sample=sample,
                     seed=seed,
-                    source=source,
-                    vae=vae,
+                    source=source_found,
+                    vae=vae_found,
                     metric_weights=Path(metric_weights) if metric_weights else None,
+                    device=device_name(device),
                     progress=display.of(name or ""),
                 )
             )
@@ -101,20 +139,36 @@ def command(
 
 
 def _rows(
-    location: str, config: str | None, source_location: str | None, vae_location: str | None
+    location: str, config: str | None, source: str | None, vae_location: str | None
 ) -> tuple[SourceRow | None, VaeRow | None]:
-    """Rows for the folders that were named; None where the manifest's own are meant, or cannot be known."""
+    """Rows for what was named; None where the manifest's own are meant, or cannot be known."""
     from latentstore import LatentStoreError, open_store
-    from latentstore.sources.table import source_of
 
-    if source_location is None and vae_location is None:
+    if source is None and vae_location is None:
         return None, None
+    named = source_row(source) if source is not None else None
     try:
         manifest = open_store(location, config).manifest
     except LatentStoreError:  # verify tells it better
         return None, None
-    source = source_of(manifest.source).at(source_location) if source_location else None
-    return source, _vae_at(manifest, vae_location) if vae_location else None
+    return (
+        _source_at(manifest, named) if named is not None else None,
+        _vae_at(manifest, vae_location) if vae_location else None,
+    )
+
+
+def _source_at(manifest: Manifest, named: SourceRow) -> SourceRow:
+    """The manifest's source, with its options, read from where the named one is; the named one where it is another."""
+    from latentstore.sources.image_folder import open_image_folder
+    from latentstore.sources.table import source_of
+
+    recorded = source_of(manifest.source)
+    if not recorded.location:
+        return named
+    # A folder may hold anything that was downloaded by hand: the recorded reader knows how it is laid out.
+    if named.reader is open_image_folder or named.reader.__name__ == manifest.source.reader:
+        return replace(recorded, location=named.location, revision=named.revision)
+    return named
 
 
 def _vae_at(manifest: Manifest, location: str) -> VaeRow:
@@ -138,18 +192,21 @@ def _section(page: Page, report: VerifyReport) -> None:
     )
     for result in report.results:
         if result.findings:
-            _findings(page, result)
+            _findings(page, f"FAILED {result.check}", result.findings, "bold red")
+        if result.warnings:
+            _findings(page, f"warning of {result.check}", result.warnings, "yellow")
 
 
 def _verdict(report: VerifyReport) -> str:
-    count = {word: sum(result.status == word for result in report.results) for word in WORDS}
-    return ", ".join(f"{count[status]} {WORDS[status]}" for status in WORDS if count[status])
+    counts = [(sum(result.status == word for result in report.results), shown) for word, shown in WORDS.items()]
+    warnings = sum(bool(result.warnings) for result in report.results)
+    counts.append((warnings, "warning" if warnings == 1 else "warnings"))
+    return ", ".join(f"{count} {word}" for count, word in counts if count)
 
 
-def _findings(page: Page, result: CheckResult) -> None:
+def _findings(page: Page, title: str, findings: Sequence[Finding], style: str) -> None:
     page.line()
-    page.line(f"FAILED {result.check}", style="bold red")
-    shown = [(finding.file or "-", finding.message) for finding in result.findings[:FINDINGS_SHOWN]]
-    page.pairs(shown)
-    if len(result.findings) > FINDINGS_SHOWN:
-        page.line(f"  and {len(result.findings) - FINDINGS_SHOWN:,} more; --json lists all")
+    page.line(title, style=style)
+    page.pairs([(finding.file or "-", finding.message) for finding in findings[:FINDINGS_SHOWN]])
+    if len(findings) > FINDINGS_SHOWN:
+        page.line(f"  and {len(findings) - FINDINGS_SHOWN:,} more; --json lists all")

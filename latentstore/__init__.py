@@ -5,12 +5,17 @@ Rows of the tables (``VAES``, ``SOURCES``, ...) are what the functions take; a r
 
 from __future__ import annotations
 
+from latentstore.augment import cutmix as cutmix
+from latentstore.augment import mixup as mixup
 from latentstore.build import BuildProgress as BuildProgress
 from latentstore.build import build as build
-from latentstore.comparison.compare import Comparison as Comparison
+from latentstore.checks.table import CHECKS as CHECKS
 from latentstore.comparison.compare import compare as compare
 from latentstore.comparison.protocols import PROTOCOLS as PROTOCOLS
+from latentstore.comparison.result import Comparison as Comparison
 from latentstore.containers.table import CONTAINERS as CONTAINERS
+from latentstore.convert import ConvertProgress as ConvertProgress
+from latentstore.convert import convert as convert
 from latentstore.errors import LatentStoreError as LatentStoreError
 from latentstore.load import LatentDataset as LatentDataset
 from latentstore.load import load_latents as load_latents
@@ -30,7 +35,6 @@ from latentstore.store import open_store as open_store
 from latentstore.vaes.interface import VaeRow as VaeRow
 from latentstore.vaes.table import VAES as VAES
 from latentstore.vaes.table import kl_checkpoint as kl_checkpoint
-from latentstore.verify import CHECKS as CHECKS
 from latentstore.verify import VerifyReport as VerifyReport
 from latentstore.verify import verify as verify
 from latentstore.version import __version__ as __version__
@@ -46,6 +50,7 @@ __all__ = [
     "BuildPlan",
     "BuildProgress",
     "Comparison",
+    "ConvertProgress",
     "LatentDataset",
     "LatentStore",
     "LatentStoreError",
@@ -57,11 +62,14 @@ __all__ = [
     "__version__",
     "build",
     "compare",
+    "convert",
+    "cutmix",
     "flux2_to_taef2",
     "folder_source",
     "hub_source",
     "kl_checkpoint",
     "load_latents",
+    "mixup",
     "open_store",
     "taef2_to_flux2",
     "verify",

@@ -7,17 +7,20 @@ measured facts only. The same manifests always give the same text.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from latentstore.containers.table import CONTAINERS
 from latentstore.errors import RequestError, StoreError
 from latentstore.journal import write_atomically
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 CARD = "README.md"
+TAR_BUILDER = "webdataset"
 MARK = "Written by latentstore in format"
 SIZE_CATEGORIES = (
     (1_000, "n<1K"),
@@ -46,13 +49,18 @@ def refuse_foreign_card(root: Path) -> None:
 
 
 def sealed_configs(root: Path) -> list[Manifest]:
-    """The manifests of all sealed configs below a repository's folder, by config name; damaged ones are left out."""
+    """The manifests of all sealed configs below a repository's folder, by config name.
+
+    Damaged ones are left out, and those in a container that this version does not know.
+    """
     found = []
     for path in sorted(root.glob(f"*/{FILE_NAME}")):
         try:
-            found.append(Manifest.read(path.parent))
+            manifest = Manifest.read(path.parent)
         except StoreError:
             continue
+        if manifest.storage.container in CONTAINERS:
+            found.append(manifest)
     return found
 
 
@@ -74,14 +82,73 @@ def _front_matter(manifests: Sequence[Manifest]) -> Iterator[str]:
     yield "size_categories:"
     yield "- " + next((name for limit, name in SIZE_CATEGORIES if rows < limit), "10M<n<100M")
     yield "configs:"
-    for number, manifest in enumerate(manifests):
+    listed = _listed(manifests)
+    for number, manifest in enumerate(listed):
         yield f"- config_name: {json.dumps(manifest.config)}"
         if number == 0:
             yield "  default: true"
         yield "  data_files:"
         for split in manifest.splits:
             yield f"  - split: {json.dumps(split)}"
-            yield f"    path: {json.dumps(f'{manifest.config}/{split}-*.{manifest.storage.container}')}"
+            yield f"    path: {json.dumps(_glob(manifest, split))}"
+    yield from _types(listed)
+
+
+def _listed(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Those that `datasets` can load from the card: it reads all configs of a repository as it reads the first.
+
+    Where there are several kinds, it is the kind that comes first in the table of containers.
+    """
+    found = {CONTAINERS[manifest.storage.container].builder for manifest in manifests}
+    builder = next((row.builder for row in CONTAINERS.values() if row.builder in found), None)
+    return [manifest for manifest in manifests if CONTAINERS[manifest.storage.container].builder == builder]
+
+
+def _glob(manifest: Manifest, split: str) -> str:
+    """The shards of a split, from the repository's folder."""
+    return f"{manifest.config}/{split}-*.{CONTAINERS[manifest.storage.container].suffix}"
+
+
+def _types(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """The column types of those whose files do not hold them; without, `datasets` guesses from the first five rows."""
+    heading = ["dataset_info:"]
+    for manifest in manifests:
+        types = CONTAINERS[manifest.storage.container].reader_features
+        if types is None:
+            continue
+        yield from heading
+        heading = []
+        yield f"- config_name: {json.dumps(manifest.config)}"
+        yield "  features:"
+        for name, feature in types(manifest.schema).items():
+            yield f"  - {_yaml({'name': name, **_card_type(feature)})}"
+
+
+def _card_type(feature: Any) -> dict[str, Any]:
+    """A type in the words of `datasets` as cards spell it."""
+    if not isinstance(feature, dict):
+        return {"list": _card_type(feature[0])}
+    kind = feature.get("_type")
+    if kind is None:
+        return {"struct": [{"name": name, **_card_type(part)} for name, part in feature.items()]}
+    if kind == "Value":
+        return {"dtype": feature["dtype"]}
+    if kind == "ClassLabel":
+        return {"dtype": {"class_label": {"names": {str(n): name for n, name in enumerate(feature["names"])}}}}
+    if kind == "Array3D":
+        return {"dtype": {"array3_d": {"shape": feature["shape"], "dtype": feature["dtype"]}}}
+    length = {"length": feature["length"]} if feature.get("length", -1) not in (None, -1) else {}
+    return {"large_list" if kind == "LargeList" else "list": _card_type(feature["feature"]), **length}
+
+
+def _yaml(value: Mapping[str, Any]) -> str:
+    """The value on one line. JSON is YAML, but for characters beyond 16 bits: YAML does not take them in halves."""
+    return re.sub(r"\\u(d[89ab]\w\w)\\u(d[c-f]\w\w)", _whole_character, json.dumps(value))
+
+
+def _whole_character(halves: re.Match[str]) -> str:
+    high, low = int(halves[1], 16) - 0xD800, int(halves[2], 16) - 0xDC00
+    return f"\\U{0x10000 + (high << 10) + low:08x}"
 
 
 def _introduction(manifests: Sequence[Manifest]) -> list[str]:
@@ -99,8 +166,47 @@ def _introduction(manifests: Sequence[Manifest]) -> list[str]:
         "batch = next(iter(ds.loader(batch_size=64, shuffle=True)))  # batch['latent'] is in model space",
         "```",
         "",
-        "Without latentstore, `datasets.load_dataset(PATH, CONFIG)` gives the raw latents as shaped arrays.",
+        *_without_latentstore(manifests),
     ]
+
+
+def _without_latentstore(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """How people read the shards who have only the usual libraries."""
+    tars = [manifest for manifest in manifests if _is_tar(manifest) and manifest.rows]
+    arrays = "Without latentstore, `datasets.load_dataset(PATH, CONFIG)` gives the raw latents as shaped arrays"
+    if not tars:
+        yield f"{arrays}."
+        return
+    config = tars[0].config
+    split, info = next(found for found in tars[0].splits.items() if found[1].rows)
+    files = json.dumps(f"PATH/{config}/{_numbered([shard.path for shard in info.shards])}")
+    lines = [
+        "import webdataset",
+        "",
+        f"for row in webdataset.WebDataset({files}, shardshuffle=False).decode():",
+        '    latent, columns = row["latent.npy"], row["json"]  # the raw latent (C, h, w), numbers as stored',
+    ]
+    if tars[0] in _listed(manifests):
+        yield f"{arrays} in the column `latent.npy`,"
+        yield "the labels in `cls` (-1: none) and the other columns in `json`. `webdataset` reads the files as well:"
+    else:
+        yield f"{arrays}, but not"
+        names = ", ".join(tar.config for tar in tars)
+        yield f"of configs in tar files ({names}) beside others. Those are named by their files:"
+        lines.insert(0, "import datasets")
+        shards = json.dumps(f"PATH/{_glob(tars[0], split)}")
+        lines.append(f'rows = datasets.load_dataset("webdataset", data_files={shards}, split="train")')
+    yield from ("", "```python", *lines, "```")
+
+
+def _is_tar(manifest: Manifest) -> bool:
+    return CONTAINERS[manifest.storage.container].builder == TAR_BUILDER
+
+
+def _numbered(names: Sequence[str]) -> str:
+    """Names that count up, in the way of `webdataset`: ``train-{000000..000003}.tar``."""
+    first, last = (re.sub(r".*-(\d+)\.\w+", r"\1", name) for name in (names[0], names[-1]))
+    return names[0] if len(names) == 1 else names[0].replace(f"-{first}.", f"-{{{first}..{last}}}.")
 
 
 def _section(manifest: Manifest) -> Iterator[str]:

@@ -33,5 +33,21 @@ def find_duplicates(index: Mapping[str, Sequence[Any]]) -> Duplicates:
     )
 
 
+def duplicates_sentence(found: Duplicates) -> str:
+    """What people should know of them; empty where there are none."""
+    if not found.groups:
+        return ""
+    parts = [f"{found.pictures:,} pictures in {_sets(found.groups)} of equal ones, byte for byte"]
+    if found.across_splits:
+        parts.append(f"{_sets(found.across_splits)} across splits, so that one split leaks into another")
+    if found.across_classes:
+        parts.append(f"{_sets(found.across_classes)} with different labels")
+    return "; ".join(parts)
+
+
+def _sets(count: int) -> str:
+    return f"{count:,} set{'' if count == 1 else 's'}"
+
+
 def _group(sha256: str, pictures: Sequence[tuple[str, str]]) -> DuplicateGroup:
     return DuplicateGroup(sha256, tuple(name for _, name in pictures), tuple(split for split, _ in pictures))

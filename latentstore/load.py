@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.containers.arrow_features import feature_of_column
-from latentstore.errors import DamagedShardError, RequestError
+from latentstore.errors import RequestError
+from latentstore.loader import LatentLoader
 from latentstore.named_table import unknown_name
 from latentstore.row_filter import columns_in, rows_where
-from latentstore.seal import INDEX
-from latentstore.shards import crc32_of
+from latentstore.row_memory import Conversion
+from latentstore.split_latents import SplitLatents
 from latentstore.store import LatentStore, open_store
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from latentstore.containers.interface import ShardReader
     from latentstore.manifest import Manifest
     from latentstore.vaes.interface import Vae, VaeRow
 
 SPACES = ("model", "raw")
+Output = Callable[[str, tuple[int, ...], "torch.dtype"], "torch.Tensor"]
+"""Memory for a batch: of this name, shape and dtype."""
 Filter = str | Callable[[Mapping[str, Sequence[Any]]], Sequence[bool]]
 
 
@@ -40,6 +43,7 @@ def load_latents(
     decode: bool = False,
     vae: VaeRow | None = None,
     device: str = "cpu",
+    cache: str | Path | None = None,
 ) -> LatentDataset:
     """The rows of one split of a sealed dataset.
 
@@ -49,6 +53,10 @@ def load_latents(
     ``filter`` keeps the rows for which a condition holds: text such as ``"psnr > 30 and label == 'Airport'"``, or a
     function from the index's columns to booleans. ``decode`` adds ``image``, (3, H, W) float32 in [0, 1], computed on
     ``device`` by the recorded VAE (or by ``vae``, where its row is your own).
+
+    Compressed shards are decoded once, when one of their rows is first read: into memory, or, where that is too small
+    for them, into files in ``cache`` (by default ``~/.cache/latentstore/decoded``; a folder that is named is always
+    used). Several processes may share it.
 
     Raises StoreError or RequestError with one clear sentence; nothing of a damaged dataset is returned.
     """
@@ -63,6 +71,7 @@ def load_latents(
         decode=decode,
         vae=vae,
         device=device,
+        cache=cache,
     )
 
 
@@ -86,6 +95,7 @@ class LatentDataset:
         decode: bool = False,
         vae: VaeRow | None = None,
         device: str = "cpu",
+        cache: str | Path | None = None,
     ) -> None:
         manifest = store.manifest
         if split not in manifest.splits:
@@ -95,20 +105,21 @@ class LatentDataset:
         self._store = store
         self._split = split
         self._space = space
-        self._dtype = _float_dtype(dtype)
+        self.dtype = _float_dtype(dtype)
         self._columns = _columns(store, columns)
-        self._decode = decode
+        self.decodes = decode
+        """Whether samples carry the decoded picture."""
         self._vae_row = vae
         self._device = device
-        self._starts = np.cumsum([0, *(shard.rows for shard in manifest.splits[split].shards)])
+        self._cache = cache
         index = self._index(filter)
         self._rows = self._selected(filter, index)
         self._scalars = {
             name: _tensor_or_list(index[name], feature_of_column(store.schema, name)) for name in self._columns
         }
-        self._checksums = np.array(index["latent_crc32"], np.int64)
-        self._checked = np.zeros(len(self._checksums), bool)
-        self._readers = self._opened()
+        self._checksums = np.asarray(index["latent_crc32"], np.int64)
+        self._split_latents: SplitLatents | None = self._opened()
+        self._conversion = self._to(self._space, self.dtype)
         self._vae: Vae | None = None
 
     @property
@@ -121,6 +132,44 @@ class LatentDataset:
         """(C, h, w) of each latent in this dataset's space: FLUX.2's model space has another than the stored one."""
         stored = self.manifest.latent_shape
         return self.manifest.normalisation.model_shape(stored) if self._space == "model" else stored
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        return self._split
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Label of each row, (N,) int64, -1 where it has none; RequestError where the source has no classes."""
+        if self.class_names is None:
+            raise RequestError(f"Config {self.manifest.config!r} has no classes.")
+        found = self._scalars.get("label")
+        if found is None:
+            index = self._index(None, ["label"])
+            found = _tensor_or_list(index["label"], feature_of_column(self._store.schema, "label"))
+        return np.asarray(found.numpy()[self._rows])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one stored latent."""
+        return self._store.schema.row_values * np.dtype(self.manifest.storage.dtype).itemsize
+
+    @property
+    def bytes_mapped(self) -> int:
+        """Bytes of all stored latents of the split."""
+        return self.row_bytes * self.manifest.splits[self._split].rows
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether compressed shards are decoded into memory, and not read from files."""
+        return self._latents().in_memory
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same rows of the same dataset: what an order of rows is about."""
+        digest = hashlib.sha256(self.manifest.to_json().encode())
+        digest.update(f"{self._split}:{len(self._rows)}:".encode() + self._rows.tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -146,28 +195,37 @@ class LatentDataset:
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
         """These samples as one batch: ``latent`` (N, C, h, w), numbers as tensors (N,), anything else as lists."""
-        rows = self._rows[np.asarray(indices, dtype=np.int64)]
-        raw = self._raw(rows)
-        batch: dict[str, Any] = {"latent": self._in_space(raw)}
-        for name, values in self._scalars.items():
-            batch[name] = values[rows] if not isinstance(values, list) else [values[row] for row in rows]
-        if self._decode:
-            batch["image"] = self._decode_raw(raw)
-        return batch
+        rows = np.asarray(indices, dtype=np.int64)
+        return self.reading(rows).batch(0, len(rows), _new)
+
+    def reading(self, rows: NDArray[np.int64]) -> Reading:
+        """These rows in this order, to be read batch by batch."""
+        return Reading(self, rows)
 
     def loader(
         self,
         batch_size: int = 64,
         *,
-        shuffle: bool = False,
+        shuffle: bool | str = False,
         seed: int = 0,
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        pad: bool = False,
+        prefetch: int = 0,
+        pin_memory: bool | None = None,
+        weights: str | Sequence[float] | NDArray[Any] | None = None,
     ) -> LatentLoader:
         """Batches, read in this process: the fastest way through the data.
 
         Make it once: every ``iter()`` of one loader is the next epoch, in another order; a new one begins at the first.
+
+        ``shuffle=True`` is a permutation of all rows where they fit the memory, else blocks of neighbours in random
+        order, mixed in pools; ``"full"`` and ``"block"`` choose, and the loader's ``shuffle`` says which it is. Each of
+        ``world_size`` ranks gets other rows; ``pad`` repeats the first rows so that all ranks have as many. With
+        ``prefetch`` a thread reads so many batches ahead, into pinned memory where there is a CUDA device (or as
+        ``pin_memory`` says). ``weights``, one a row, draws rows with replacement; ``"balanced"`` draws every class as
+        often.
         """
         return LatentLoader(
             self,
@@ -177,6 +235,10 @@ class LatentDataset:
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
+            pad=pad,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
+            weights=weights,
         )
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -193,22 +255,18 @@ class LatentDataset:
         return self._decode_raw(raw)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker process opens its own readers and loads its own VAE.
-        return {**self.__dict__, "_readers": None, "_vae": None}
+        # A worker process maps the shards itself and loads its own VAE.
+        return {**self.__dict__, "_split_latents": None, "_vae": None}
 
-    def _index(self, condition: Filter | None) -> dict[str, list[Any]]:
+    def _index(self, condition: Filter | None, names: Sequence[str] = ()) -> dict[str, Any]:
         """Every column that is asked for, filtered by or checked, for all rows of the split; the index is read once."""
         known = self._store.schema.scalar_columns
         filtered = known if callable(condition) else columns_in(condition, known) if condition is not None else ()
-        index = self._store.index(list(dict.fromkeys(["split", "latent_crc32", *self._columns, *filtered])))
-        kept = [row for row, split in enumerate(index["split"]) if split == self._split]
-        if len(kept) != int(self._starts[-1]):
-            message = f"Index {self._store.folder / INDEX} has {len(kept)} rows of split {self._split!r}"
-            raise DamagedShardError(f"{message}, the manifest says {int(self._starts[-1])}.")
-        return {name: [values[row] for row in kept] for name, values in index.items()}
+        wanted = dict.fromkeys(["latent_crc32", *self._columns, *filtered, *names])
+        return self._store.index_of_split(self._split, list(wanted))
 
     def _selected(self, condition: Filter | None, index: Mapping[str, list[Any]]) -> NDArray[np.int64]:
-        total = int(self._starts[-1])
+        total = self.manifest.splits[self._split].rows
         if condition is None:
             return np.arange(total, dtype=np.int64)
         if callable(condition):
@@ -221,45 +279,25 @@ class LatentDataset:
             raise RequestError(f"No row of split {self._split!r} satisfies the filter {condition!r}.")
         return np.flatnonzero(kept)
 
-    def _check(self, rows: NDArray[np.int64], stored: NDArray[Any]) -> None:
-        """Compare each latent with the checksum in the index, the first time it is read.
+    def _latents(self) -> SplitLatents:
+        if self._split_latents is None:
+            self._split_latents = self._opened()
+        return self._split_latents
 
-        So no number is passed on that is not the one that was written, whatever happened to the shard: a bit that
-        flipped, a shard that stands in another's place.
-        """
-        new = np.flatnonzero(~self._checked[rows])
-        if len(new) == 0:
-            return
-        wrong = rows[new][np.array(crc32_of(stored[new]), np.int64) != self._checksums[rows[new]]]
-        if len(wrong):
-            shard = int(np.searchsorted(self._starts, wrong[0], side="right")) - 1
-            path = self._store.folder / self.manifest.splits[self._split].shards[shard].path
-            raise DamagedShardError(
-                f"Shard {path}, row {wrong[0] - self._starts[shard]}: its latent is not the one that was written (the "
-                "CRC-32 in the index differs): the shard was changed or replaced; `latentstore verify` says more."
-            )
-        self._checked[rows] = True
+    def _opened(self) -> SplitLatents:
+        return SplitLatents(self._store, self._split, self._checksums, self._cache)
 
-    def _opened(self) -> list[ShardReader]:
-        return [self._store.shard(info) for info in self.manifest.splits[self._split].shards]
+    def _to(self, space: str, dtype: torch.dtype) -> Conversion:
+        normalisation = self.manifest.normalisation if space == "model" else None
+        return Conversion(self._store.storage(), normalisation, self.manifest.latent_shape, dtype)
 
-    def _raw(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Raw latents (N, C, h, w) float32 of rows of the split."""
+    def _raw_of(self, stored: torch.Tensor) -> torch.Tensor:
+        """Raw latents (N, C, h, w) float32 of stored bytes (N, row_bytes)."""
         import torch
 
-        if self._readers is None:
-            self._readers = self._opened()
-        stored = np.empty((len(rows), *self.manifest.latent_shape), np.dtype(self.manifest.storage.dtype))
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        for shard in np.unique(shards).tolist():
-            here = np.flatnonzero(shards == shard)
-            stored[here] = self._readers[shard].latents(rows[here] - self._starts[shard])
-        self._check(rows, stored)
-        return torch.from_numpy(self._store.storage().decode(stored))
-
-    def _in_space(self, raw: torch.Tensor) -> torch.Tensor:
-        latents = self.manifest.normalisation.to_model(raw) if self._space == "model" else raw
-        return latents.to(self._dtype)
+        raw = torch.empty((len(stored), *self.manifest.latent_shape))
+        self._to("raw", torch.float32)(stored, raw)
+        return raw
 
     def _decode_raw(self, raw: torch.Tensor) -> torch.Tensor:
         if self._vae is None:
@@ -278,57 +316,42 @@ class LatentDataset:
         return self._size
 
 
-class LatentLoader:
-    """Batches of a LatentDataset. Each ``iter()`` is one epoch, a pure function of (seed, epoch, rank, world size).
+class Reading:
+    """Rows of a dataset in one order, ready to be read batch by batch: what can be looked up before, is."""
 
-    Every row is in exactly one batch of one rank; the last batches may be smaller (``drop_last`` leaves them out).
-    """
+    def __init__(self, dataset: LatentDataset, rows: NDArray[np.int64]) -> None:
+        self._dataset = dataset
+        self._rows = dataset._rows[rows]  # noqa: SLF001 (one module)
+        self._addresses = dataset._latents().addresses_of(self._rows)  # noqa: SLF001
+        self._scalars = {name: _picked(values, self._rows) for name, values in dataset._scalars.items()}  # noqa: SLF001
 
-    def __init__(
-        self,
-        dataset: LatentDataset,
-        *,
-        batch_size: int,
-        shuffle: bool,
-        seed: int,
-        drop_last: bool,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        if batch_size < 1:
-            raise RequestError(f"Expected a batch_size of 1 or more, found {batch_size}.")
-        if not 0 <= rank < world_size:
-            raise RequestError(f"Expected a rank from 0 to world_size - 1 = {world_size - 1}, found {rank}.")
-        if len(dataset) < world_size:
-            raise RequestError(
-                f"{world_size} ranks cannot share {len(dataset)} rows: at least one row a rank is needed."
-            )
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.epoch = 0
-        self._shuffle = shuffle
-        self._seed = seed
-        self._drop_last = drop_last
-        self._rank = rank
-        self._world_size = world_size
+    def batch(self, start: int, stop: int, output: Output) -> dict[str, Any]:
+        """The rows from ``start`` to ``stop`` of the order, in memory from ``output(name, shape, dtype)``."""
+        dataset = self._dataset
+        latents = dataset._latents()  # noqa: SLF001
+        stored = output("stored", (stop - start, latents.row_bytes), latents.byte)
+        latents.read(self._rows[start:stop], self._addresses[start:stop], stored)
+        latent = output("latent", (stop - start, *dataset.latent_shape), dataset.dtype)
+        dataset._conversion(stored, latent)  # noqa: SLF001
+        batch = {"latent": latent, **{name: values[start:stop] for name, values in self._scalars.items()}}
+        if dataset.decodes:
+            batch["image"] = dataset._decode_raw(dataset._raw_of(stored))  # noqa: SLF001
+        return batch
 
-    def __len__(self) -> int:
-        rows = len(range(self._rank, len(self.dataset), self._world_size))
-        return rows // self.batch_size if self._drop_last else -(-rows // self.batch_size)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        order = self.order(self.epoch)
-        self.epoch += 1
-        for number in range(len(self)):
-            yield self.dataset.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+def _new(_: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    import torch
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """The rows of this rank in the order of an epoch."""
-        total = len(self.dataset)
-        rows = np.arange(total, dtype=np.int64)
-        if self._shuffle:
-            rows = np.random.default_rng([self._seed, epoch]).permutation(rows)
-        return rows[self._rank :: self._world_size]
+    return torch.empty(shape, dtype=dtype)
+
+
+def _picked(values: Any, rows: NDArray[np.int64]) -> Any:
+    """Of a column, the values of these rows."""
+    if isinstance(values, list):
+        return [values[row] for row in rows.tolist()]
+    import torch
+
+    return values[torch.from_numpy(rows)]
 
 
 def _columns(store: LatentStore, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -352,7 +375,7 @@ def _float_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _tensor_or_list(values: list[Any], feature: Mapping[str, Any]) -> Any:
+def _tensor_or_list(values: list[Any] | NDArray[Any], feature: Mapping[str, Any]) -> Any:
     """A tensor of a column of numbers, or the list itself.
 
     Labels are int64, a missing one -1. float64 stays float64, other floats are float32; integers are int64, or float64
@@ -360,6 +383,10 @@ def _tensor_or_list(values: list[Any], feature: Mapping[str, Any]) -> Any:
     """
     import torch
 
+    if isinstance(values, np.ndarray):
+        wide = values.dtype.kind == "f" and values.dtype.itemsize == 8
+        kind = np.float64 if wide else np.float32 if values.dtype.kind == "f" else np.int64
+        return torch.from_numpy(np.array(values, kind)) if values.dtype != np.uint64 else values.tolist()
     if feature.get("_type") == "ClassLabel":
         return torch.tensor([-1 if value is None else value for value in values], dtype=torch.int64)
     dtype = str(feature.get("dtype", "")) if feature.get("_type") == "Value" else ""

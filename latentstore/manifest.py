@@ -26,6 +26,12 @@ from latentstore.quality import MetricSummary
 FORMAT_VERSION = "1.0"
 FILE_NAME = "manifest.json"
 STORED_DTYPES = ("float16", "float32", "uint8")
+REACH = 127
+"""Steps to either side of zero (see storage/int8)."""
+ROUNDED = 1e-6
+"""Relative: how far a multiple of a float32 number may be from the exact one, in float32."""
+FLOAT32 = (2.0**-126, (2 - 2.0**-23) * 2.0**127)
+"""Smallest and largest float32 above zero, but for those of less precision."""
 SHARD_NAME = re.compile(r"\w[\w.-]*")
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 
@@ -92,7 +98,7 @@ class CalibrationInfo:
     std: tuple[float, ...]
     """Of each channel of the sample's raw latents; the steps are multiples of it."""
     widened: tuple[int, ...]
-    """Channels whose step was made larger because clipping alone cost more than the budget."""
+    """Channels whose step was made larger because clipping alone cost more than their share of the budget."""
     candidates: tuple[CandidateInfo, ...]
 
 
@@ -109,6 +115,8 @@ class ConversionInfo:
     """Whether the quality in the manifest is that of the numbers after this step."""
     quality_before: Mapping[str, float | None] = field(default_factory=dict)
     """Mean of each metric before it."""
+    manifest_sha256: str = ""
+    """Of the manifest.json before it: which dataset this one was made from."""
 
 
 @dataclass(frozen=True)
@@ -357,6 +365,7 @@ class Manifest:
         for name, numbers in self.statistics.items():
             if {len(numbers.mean), len(numbers.std), len(numbers.minimum), len(numbers.maximum)} != {channels}:
                 raise ManifestError(f"expected {channels} numbers each", field=f"statistics.{name}")
+        _check_multiples(self)
         stored = sum(shard.bytes for split in self.splits.values() for shard in split.shards)
         if stored != self.size.stored_bytes:
             message = f"expected the {stored} bytes of all shards, found {self.size.stored_bytes}"
@@ -416,6 +425,31 @@ def _check_steps(storage: StorageInfo, channels: int) -> None:
             raise ManifestError(f"expected {wanted}, found {plain(numbers)!r}", field=f"storage.{name}")
     if storage.steps is not None and min(storage.steps) <= 0:
         raise ManifestError(f"expected steps above zero, found {min(storage.steps)}", field="storage.steps")
+    beyond = [step for step in storage.steps or () if not FLOAT32[0] <= step <= FLOAT32[1]]
+    if beyond:
+        raise ManifestError(f"expected steps that float32 holds, found {beyond[0]}", field="storage.steps")
+
+
+def _check_multiples(manifest: Manifest) -> None:
+    """The smallest and largest stored numbers are whole multiples of their channel's step, or the steps are others."""
+    if manifest.storage.steps is None:
+        return
+    for split, found in manifest.statistics.items():
+        for channel, step in enumerate(manifest.storage.steps if found.count else ()):
+            edges = {"minimum": found.minimum[channel], "maximum": found.maximum[channel]}
+            wrong = [name for name, number in edges.items() if not _is_multiple(number, step)]
+            if len(wrong) == 1:
+                message = f"expected a multiple of storage.steps[{channel}] of up to {REACH} steps, found"
+                field = f"statistics.{split}.{wrong[0]}[{channel}]"
+                raise ManifestError(f"{message} {edges[wrong[0]]}", field=field)
+            if wrong:
+                message = f"expected a step of which statistics.{split} has multiples of up to {REACH}, found {step}"
+                raise ManifestError(message, field=f"storage.steps[{channel}]")
+
+
+def _is_multiple(number: float, step: float) -> bool:
+    multiple = min(max(number / step, -2 * REACH), 2 * REACH)
+    return abs(round(multiple)) <= REACH and abs(number - round(multiple) * step) <= ROUNDED * abs(number)
 
 
 def _check_split(name: str, split: SplitInfo, seen: set[str]) -> None:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.errors import SourceError, VaeError, WrongVaeError
+from latentstore.errors import SourceError, VaeError
 from latentstore.metrics.table import METRICS
 from latentstore.pictures import PictureReader, decoded_uint8, scores_of
 from latentstore.plan import BuildPlan, kept_positions, plan_rows
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.table import source_of
+from latentstore.vaes.interface import LoadOptions, Vae, VaeRow
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
+    from latentstore.containers.interface import ShardReader
+    from latentstore.manifest import Manifest
     from latentstore.metrics.interface import Scorer
-    from latentstore.sources.interface import SourceRow
+    from latentstore.sources.interface import OpenSource, SourceRow
     from latentstore.store import LatentStore
-    from latentstore.vaes.interface import Vae, VaeRow
 
-ROWS_AT_ONCE = 8
+ROWS_AT_ONCE = 16
+GONE = "its source picture cannot be read any more"
+ANOTHER = "its source picture is not the one that was encoded (another sha256)"
 
 
 class Unavailable(Exception):  # noqa: N818 (a reason not to look, no error)
@@ -36,6 +41,8 @@ class Unavailable(Exception):  # noqa: N818 (a reason not to look, no error)
 class Remeasured:
     """One row, decoded and measured again."""
 
+    row: int
+    """Of the index."""
     id: str
     shard: str
     changed: str
@@ -47,31 +54,31 @@ class Remeasured:
 def remeasured(
     store: LatentStore,
     index: Mapping[str, Sequence[Any]],
+    rows: NDArray[np.int64],
     *,
+    model: Vae,
+    originals: Originals,
     scorers: Mapping[str, Scorer],
-    sample: int,
-    seed: int,
-    source: SourceRow | None = None,
-    vae: VaeRow | None = None,
 ) -> Iterator[Remeasured]:
-    """A seeded sample of rows, decoded by the recorded VAE and scored against the source's own pixels.
+    """These rows of the index (ascending), decoded by ``model`` and scored against the source's own pixels.
 
-    Raises Unavailable where the source or the VAE's weights are not at hand, VaeError where the weights are others.
+    ``index`` has every column of index.parquet. A row whose source picture has changed is given without scores.
     """
-    model = _vae(store, vae)
-    originals = originals_of(store, source, model.row)
-    rows = np.sort(np.random.default_rng(seed).permutation(len(index["id"]))[:sample])
+    shelf = _Shelf(store)
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        chosen = rows[start : start + ROWS_AT_ONCE].tolist()
-        tiles = [originals.tile(index, row) for row in chosen]
-        decoded = _decode(model, store, index, chosen)
-        for row, tile, picture in zip(chosen, tiles, decoded, strict=True):
-            if isinstance(tile, str):
-                yield Remeasured(index["id"][row], index["shard"][row], tile, {})
-                continue
-            found = scores_of(scorers, [tile], picture[None])
-            scores = {name: (index[name][row], float(score[0])) for name, score in found.items()}
-            yield Remeasured(index["id"][row], index["shard"][row], "", scores)
+        tiles = [(row, originals.tile(index, row)) for row in rows[start : start + ROWS_AT_ONCE].tolist()]
+        kept = [(row, tile) for row, tile in tiles if isinstance(tile, Tile)]
+        found: dict[str, NDArray[np.float64]] = {}
+        if kept:
+            decoded = decoded_uint8(model, shelf.raw(index, [row for row, _ in kept]))
+            found = scores_of(scorers, [tile for _, tile in kept], decoded)
+        places = {row: place for place, (row, _) in enumerate(kept)}
+        for row, tile in tiles:
+            changed = tile if isinstance(tile, str) else ""
+            scores = {
+                name: (index[name][row], float(column[places[row]])) for name, column in found.items() if not changed
+            }
+            yield Remeasured(row, index["id"][row], index["shard"][row], changed, scores)
 
 
 def scorers_at_hand(names: Sequence[str], weights: Path | None) -> tuple[dict[str, Scorer], list[str]]:
@@ -79,15 +86,6 @@ def scorers_at_hand(names: Sequence[str], weights: Path | None) -> tuple[dict[st
     rows = [METRICS[name].at(weights) for name in names if name in METRICS]
     lacking = [row.name for row in rows if row.unavailable()]
     return {row.name: row.open() for row in rows if row.name not in lacking}, lacking
-
-
-def _vae(store: LatentStore, row: VaeRow | None) -> Vae:
-    try:
-        return store.load_vae(row)
-    except WrongVaeError:
-        raise
-    except VaeError as error:
-        raise Unavailable(f"the VAE is not at hand: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -98,51 +96,120 @@ class Originals:
     positions: Mapping[str, NDArray[np.int64]]
     """Of each split, the planned row that each of its rows was."""
 
+    @cached_property
+    def _starts(self) -> Mapping[str, int]:
+        """The row of the index at which each split begins."""
+        rows = np.cumsum([0, *map(len, self.positions.values())]).tolist()
+        return dict(zip(self.positions, rows, strict=False))
+
     def tile(self, index: Mapping[str, Sequence[Any]], row: int) -> Tile | str:
         """The prepared picture of a row of the index, or what is wrong with its source picture."""
         split = index["split"][row]
-        place = row - index["split"].index(split)
-        found = next(self.reader.tiles(split, [self.positions[split][place]]))
+        found = next(self.reader.tiles(split, [self.positions[split][row - self._starts[split]]]))
         if isinstance(found, SkippedTile):
-            return f"its source picture cannot be read any more ({found.reason})"
-        if found.source_sha256 != index["source_sha256"][row]:
-            return "its source picture is not the one that was encoded (another sha256)"
-        return found
+            return f"{GONE} ({found.reason})"
+        return ANOTHER if found.source_sha256 != index["source_sha256"][row] else found
+
+    def compared(self, index: Mapping[str, Sequence[Any]], rows: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+        """(row, what is wrong with its picture, or an empty text) of these rows (ascending).
+
+        Each picture is read once, however many tiles were cut from it, and is not prepared. Raises Unavailable where
+        the source stops giving pictures.
+        """
+        for split, start in self._starts.items():
+            here = rows[(rows >= start) & (rows < start + len(self.positions[split]))]
+            if len(here) == 0:
+                continue
+            images = self.reader.rows.splits[split][self.positions[split][here - start], 0]
+            first = np.flatnonzero(np.diff(images, prepend=-1))
+            wanted = images[first].tolist()
+            try:
+                pictures = self.reader.source.splits[split].read(wanted)
+                for own, picture in zip(np.split(here, first[1:]), pictures, strict=True):
+                    for row in own.tolist():
+                        yield row, _compared(picture, index["source_sha256"][row])
+            except OSError as error:
+                raise Unavailable(f"the source stopped giving pictures: {error.strerror or error}") from error
 
 
-def originals_of(store: LatentStore, row: SourceRow | None, vae: VaeRow) -> Originals:
-    """The source pictures behind a dataset; Unavailable where they are not at hand, SourceError for others."""
+def _compared(picture: Tile | SkippedTile, sha256: str) -> str:
+    if isinstance(picture, SkippedTile):
+        return f"{GONE} ({picture.reason})"
+    return "" if picture.source_sha256 == sha256 else ANOTHER
+
+
+def originals_of(store: LatentStore, row: SourceRow | None = None, opened: OpenSource | None = None) -> Originals:
+    """The source pictures behind a dataset's rows: of ``row`` (``opened`` already, or not), or as the manifest says.
+
+    Raises Unavailable where they are not at hand, SourceError where the source holds others. The VAE is not needed.
+    """
     manifest = store.manifest
     try:
         source = row or source_of(manifest.source)
-        opened = source.open()
+        opened = opened or source.open()
     except SourceError as error:
-        raise Unavailable(f"the source pictures are not at hand ({error}); say where with --source-location") from error
+        raise Unavailable(f"the source pictures are not at hand ({error}); say where with --source") from error
     plan = BuildPlan(
         source=source,
-        vae=vae,
-        config=manifest.config,
+        vae=_padding_row(manifest),
         preparation=manifest.preparation,
         order=manifest.build.order,
         seed=manifest.build.seed,
+        config=manifest.config,
     )
     rows = plan_rows(plan, opened)
-    if rows.digest != manifest.build.plan.get("pictures"):
-        raise SourceError(
-            "The source holds other pictures than those that were encoded (their number or sizes differ)."
-        )
     skipped = manifest.build.skipped
     positions = {
         split: kept_positions(len(planned), [entry.position for entry in skipped if entry.split == split])
         for split, planned in rows.splits.items()
     }
+    found = {split: len(kept) for split, kept in positions.items()}
+    wanted = {split: info.rows for split, info in manifest.splits.items()}
+    if rows.digest != manifest.build.plan.get("pictures") or found != wanted:
+        raise SourceError(
+            "The source holds other pictures than those that were encoded (their number or sizes differ)."
+        )
     return Originals(PictureReader(plan, opened, rows), positions)
 
 
-def _decode(model: Vae, store: LatentStore, index: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> torch.Tensor:
-    """Decoded pictures (N, 3, H, W) uint8 of these rows, from the stored numbers."""
-    entries = {shard.path: shard for split in store.manifest.splits.values() for shard in split.shards}
-    stored = [
-        store.shard(entries[index["shard"][row]]).latents(np.array([index["row"][row]], dtype=np.int64)) for row in rows
-    ]
-    return decoded_uint8(model, store.storage().decode(np.concatenate(stored))).cpu()
+def _padding_row(manifest: Manifest) -> VaeRow:
+    """A row that pads every picture of this dataset as its own VAE did, and can do nothing else.
+
+    The padded sides are multiples of what the VAE pads to, so every true size that it pads to them is padded to them
+    by their greatest common divisor too.
+    """
+    _, height, width = manifest.latent_shape
+    stride = math.gcd(height, width) * manifest.vae.stride
+    return VaeRow(manifest.vae.name, _no_weights, manifest.vae.channels, stride, manifest.vae.licence)
+
+
+def _no_weights(row: VaeRow, _: LoadOptions) -> Vae:
+    raise VaeError(f"This row of {row.name!r} only says how pictures are padded.")
+
+
+class _Shelf:
+    """Raw latents by row of the index; the shard that was read last stays open."""
+
+    def __init__(self, store: LatentStore) -> None:
+        self._store = store
+        self._entries = {shard.path: shard for split in store.manifest.splits.values() for shard in split.shards}
+        self._storage = store.storage()
+        self._open: tuple[str, ShardReader] | None = None
+
+    def raw(self, index: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> NDArray[np.float32]:
+        """(len(rows), C, h, w) float32, decoded from the stored numbers."""
+        shards = [index["shard"][row] for row in rows]
+        stored = [
+            self._reader(path).latents(
+                np.array(
+                    [index["row"][row] for row, shard in zip(rows, shards, strict=True) if shard == path], np.int64
+                )
+            )
+            for path in dict.fromkeys(shards)  # rows are ascending, so those of one shard are neighbours
+        ]
+        return self._storage.decode(np.concatenate(stored))
+
+    def _reader(self, path: str) -> ShardReader:
+        if self._open is None or self._open[0] != path:
+            self._open = (path, self._store.shard(self._entries[path]))
+        return self._open[1]

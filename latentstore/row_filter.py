@@ -48,7 +48,7 @@ def rows_where(condition: str, columns: Mapping[str, Sequence[Any]], class_names
     columns_in(condition, list(columns))
     named = dict(columns)
     if class_names is not None and "label" in named:
-        named["label"] = [None if label is None else class_names[label] for label in named["label"]]
+        named["label"] = [None if label is None else class_names[label] for label in list(named["label"])]
     return _mask(_parsed(condition).body, named, condition, class_names)
 
 
@@ -96,6 +96,9 @@ def _compare(
     for name, constant in ((left, right), (right, left)):
         if isinstance(name, ast.Name) and name.id == "label" and class_names is not None:
             _check_classes(_constant(constant, text), class_names)
+    quick = _quick(left, operation, right, columns, text) if class_names is None or not _of_label(left, right) else None
+    if quick is not None:
+        return quick
     pairs = zip(_values(left, columns, count, text), _values(right, columns, count, text), strict=True)
     try:
         found = [a is not None and b is not None and bool(compare(a, b)) for a, b in pairs]
@@ -104,9 +107,38 @@ def _compare(
     return np.array(found, bool)
 
 
+ARRAYS: dict[type[ast.cmpop], Callable[[NDArray[Any], Any], Any]] = {
+    **{kind: compare for kind, compare in COMPARISONS.items() if kind not in (ast.In, ast.NotIn)},
+    ast.In: lambda values, allowed: np.isin(values, list(allowed)),
+    ast.NotIn: lambda values, allowed: ~np.isin(values, list(allowed)),
+}
+
+
+def _of_label(left: ast.expr, right: ast.expr) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == "label" for node in (left, right))
+
+
+def _quick(
+    left: ast.expr, operation: ast.cmpop, right: ast.expr, columns: Mapping[str, Sequence[Any]], text: str
+) -> Mask | None:
+    """All rows at once where a column of numbers is held against numbers; None where it is not."""
+    values = columns[left.id] if isinstance(left, ast.Name) else None
+    if not isinstance(values, np.ndarray) or isinstance(right, ast.Name):
+        return None
+    constant = _constant(right, text)
+    listed = list(constant) if isinstance(constant, (tuple, list, set)) else [constant]
+    if not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in listed):
+        return None
+    found = np.asarray(ARRAYS[type(operation)](values, constant), bool)
+    return found & ~np.isnan(values) if values.dtype.kind == "f" else found
+
+
 def _values(node: ast.expr, columns: Mapping[str, Sequence[Any]], count: int, text: str) -> Sequence[Any]:
     if isinstance(node, ast.Name):
-        return columns[node.id]
+        values = columns[node.id]
+        if isinstance(values, np.ndarray):  # a missing number is NaN there
+            return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124
+        return values
     return [_constant(node, text)] * count
 
 

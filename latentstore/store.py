@@ -65,6 +65,21 @@ class LatentStore:
         """Scalar columns of every row of every split, with ``split``, ``shard`` and ``row``."""
         return self.container.read_index(self._sound_index, columns)
 
+    def index_of_split(self, split: str, columns: Sequence[str]) -> dict[str, Any]:
+        """Columns of every row of one split, numbers as arrays; see ``ContainerRow.index_arrays``."""
+        start = 0
+        for name, info in self.manifest.splits.items():
+            if name == split:
+                break
+            start += info.rows
+        rows = self.manifest.splits[split].rows
+        found = self.container.index_arrays(self._sound_index, columns, slice(start, start + rows))
+        for name, values in found.items():
+            if len(values) != rows:
+                message = f"Index {self._sound_index} has {len(values)} rows of split {split!r} in column {name!r}"
+                raise DamagedShardError(f"{message}, the manifest says {rows}.")
+        return found
+
     @cached_property
     def _sound_index(self) -> Path:
         """The index, once its bytes were found to be those of the manifest: labels and filters rely on it."""

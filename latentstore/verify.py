@@ -1,64 +1,55 @@
 """verify(): whether a dataset is what its manifest says, and no more was lost than it says.
 
-``CHECKS`` is a table: a row is an id, a sentence, and a function that yields what it found wrong. A check whose
-groundwork failed is not run, and says so.
+The checks are rows of ``CHECKS``. Those about shards run together, shard by shard, so that each file is read while it
+is in memory. A check whose groundwork failed for a shard leaves that shard out and looks at the others; one whose
+groundwork failed altogether is not run, and says so.
+
+What no check can notice: a manifest is not signed. Whoever changes a dataset, its index, its manifest *and* its build
+plan consistently, in fields that neither the stored numbers, nor the VAE's weights, nor the source's pictures, nor the
+tables of this version speak of (the citation or licence of a source of one's own, versions, the loss that was measured
+against unrounded latents), is not found out. Against that, compare the sha256 of ``manifest.json`` with one from a
+place you trust: it covers every shard.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from latentstore.containers.table import CONTAINERS
-from latentstore.errors import LatentStoreError, StoreError
-from latentstore.hashing import sha256_of
+from latentstore.checks.interface import (
+    DEPTHS,
+    FAILED,
+    NORMAL,
+    NOT_RUN,
+    PASSED,
+    CheckResult,
+    CheckRow,
+    Finding,
+    Inspection,
+    Request,
+    ShardVisit,
+    some,
+)
+from latentstore.checks.table import CHECKS
+from latentstore.errors import LatentStoreError, RequestError, StoreError
 from latentstore.json_records import plain
-from latentstore.metrics.table import METRICS
-from latentstore.named_table import NamedTable
-from latentstore.remeasure import Unavailable, remeasured, scorers_at_hand
-from latentstore.seal import INDEX, channel_numbers, collect_index, size_ledger, summaries
-from latentstore.statistics import ChannelStatistics
-from latentstore.store import LatentStore, open_store
+from latentstore.manifest import FILE_NAME
+from latentstore.named_table import unknown_name
+from latentstore.remeasure import Unavailable
+from latentstore.store import open_store
 
 if TYPE_CHECKING:
     from latentstore.sources.interface import SourceRow
     from latentstore.vaes.interface import VaeRow
 
-PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
-STATISTICS_TOLERANCE = 1e-9
-"""Relative: statistics are recomputed in float64 from the same numbers, merged in another order."""
-QUALITY_TOLERANCE = {"psnr": 0.05, "ssim": 1e-3, "mae": 1e-3, "lpips": 1e-3, "lpips_vgg": 1e-3, "ssim_vaes4rs": 1e-3}
-"""How far a re-measured score may be from the recorded one: kernels of other devices and batch sizes round differently,
-which moves single decoded values by one step of 255."""
-ROWS_AT_ONCE = 256
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong."""
-
-    file: str
-    """Relative to the config's folder; empty where it concerns no single file."""
-    message: str
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check found."""
-
-    check: str
-    status: str
-    """``passed``, ``failed`` or ``not run``."""
-    seconds: float
-    findings: tuple[Finding, ...] = ()
-    note: str = ""
-    """What was looked at, or why the check was not run."""
+SHARDS = "shards"
+"""What is reported as running while the checks about shards run together."""
+Progress = Callable[[str, int, int], None]
+"""Takes what runs, how much of it is done, and how much there is (bytes of shards, rows; 0 where that is unknown)."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +58,12 @@ class VerifyReport:
 
     location: str
     config: str
+    depth: str
     results: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
-        """True where no check failed."""
+        """True where no check failed; warnings are no failure."""
         return all(result.status != FAILED for result in self.results)
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,293 +71,211 @@ class VerifyReport:
         return {"ok": self.ok, **plain(self)}
 
 
-@dataclass
-class Inspection:
-    """What the checks look at; what one reads, the next ones reuse."""
-
-    store: LatentStore
-    sample: int
-    seed: int
-    source: SourceRow | None = None
-    vae: VaeRow | None = None
-    metric_weights: Path | None = None
-    index: dict[str, list[Any]] = field(default_factory=dict)
-    note: str = ""
-
-    def shards(self) -> Iterator[tuple[str, Any]]:
-        """(split, shard entry) of every shard."""
-        for split, info in self.store.manifest.splits.items():
-            for shard in info.shards:
-                yield split, shard
-
-
-@dataclass(frozen=True)
-class CheckRow:
-    """One check."""
-
-    name: str
-    summary: str
-    run: Callable[[Inspection], Iterator[Finding]]
-    needs: tuple[str, ...] = ()
-    """Checks that must have passed before this one means anything."""
-
-
 def verify(
     location: str | Path,
     config: str | None = None,
     *,
+    depth: str = NORMAL,
     sample: int = 16,
     seed: int = 0,
     source: SourceRow | None = None,
     vae: VaeRow | None = None,
     metric_weights: Path | None = None,
+    device: str = "cpu",
     checks: Sequence[CheckRow] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> VerifyReport:
     """Run the checks on a sealed dataset.
 
-    ``sample`` rows, drawn with ``seed``, are decoded and measured again against their source pictures, which are found
-    as the manifest says or in ``source``; ``vae`` replaces the recorded VAE's row where it is a user's own;
-    ``metric_weights`` is the folder of the networks that some metrics need (those without are left out and named).
-    ``progress`` is told the name of each check before it runs. A location without any dataset raises StoreError.
+    ``depth`` is ``quick`` (the manifest, which files there are and how large, the index: no shard is opened),
+    ``normal`` (every shard is read once, and a sample of rows measured again) or ``full`` (every row is measured again
+    and every source picture hashed). ``checks`` names some of them instead; what they need is run first.
+
+    ``sample`` rows, drawn with ``seed``, are decoded on ``device`` and measured again against their source pictures,
+    which are found as the manifest says or in ``source``; where ``source`` is given, all of its pictures are hashed.
+    ``vae`` replaces the recorded VAE's row where it is a user's own; ``metric_weights`` is the folder of the networks
+    that some metrics need (those without are left out and named). ``progress`` is called before each check and while
+    it runs.
+
+    Raises StoreError for a location without any dataset, SourceError where ``source`` cannot be opened, RequestError
+    for a depth that does not exist.
     """
+    if depth not in DEPTHS:
+        raise unknown_name("depth", depth, DEPTHS)
+    if sample < 0:
+        raise RequestError(f"Expected a sample of 0 rows or more, found {sample}.")
+    # What was asked for by hand and cannot be had is a mistake, not a check that was not run.
+    opened = source.open() if source is not None else None
     rows = list(CHECKS.values()) if checks is None else _with_groundwork(checks)
     try:
         store = open_store(location, config)
     except StoreError as error:
         if not _holds_manifest(Path(location).expanduser(), config):
             raise
-        return VerifyReport(str(location), config or "", _only_manifest_failed(rows, error))
-    inspection = Inspection(store, sample, seed, source, vae, metric_weights)
-    results: dict[str, CheckResult] = {}
-    for row in rows:
-        if progress is not None:
-            progress(row.name)
-        results[row.name] = _result(row, inspection, results)
-    return VerifyReport(str(location), store.manifest.config, tuple(results.values()))
+        return VerifyReport(str(location), config or "", depth, _only_manifest_failed(rows, error))
+    inspection = Inspection(store, Request(depth, sample, seed, source, vae, metric_weights, device), opened)
+    runs = {row.name: _Run(row) for row in rows}
+    for run in runs.values() if checks is None else ():
+        if DEPTHS.index(run.row.depth) > DEPTHS.index(depth):
+            run.reason = f"not part of depth {depth}"
+    tell = progress or _silent
+    for of_shard, group in groupby(runs.values(), key=lambda run: run.row.of_shard is not None):
+        if of_shard:
+            _over_shards(list(group), runs, inspection, tell)
+            continue
+        for run in group:
+            _as_a_whole(run, runs, inspection, tell)
+    return VerifyReport(str(location), store.manifest.config, depth, tuple(run.result for run in runs.values()))
 
 
 def _with_groundwork(checks: Sequence[CheckRow]) -> list[CheckRow]:
-    """These checks and all that they need, groundwork first."""
+    """These checks and all that they need, in the order of the table; a user's own come last."""
     wanted: dict[str, CheckRow] = {}
-    for check in checks:
-        for needed in _with_groundwork([CHECKS[name] for name in check.needs]):
-            wanted.setdefault(needed.name, needed)
-        wanted.setdefault(check.name, check)
-    return list(wanted.values())
+    pending = list(checks)
+    while pending:
+        row = pending.pop()
+        if row.name not in wanted:
+            wanted[row.name] = row
+            pending += [CHECKS[name] for name in row.needs]
+    table = [name for name in CHECKS if name in wanted]
+    return [wanted[name] for name in (*table, *(row.name for row in checks if row.name not in CHECKS))]
 
 
-def _result(row: CheckRow, inspection: Inspection, earlier: dict[str, CheckResult]) -> CheckResult:
-    unmet = [name for name in row.needs if name in earlier and earlier[name].status != PASSED]
-    if unmet:
-        return CheckResult(row.name, NOT_RUN, 0.0, note=f"needs {', '.join(unmet)}")
-    started = time.perf_counter()
-    inspection.note = ""
-    try:
-        findings = tuple(row.run(inspection))
-    except Unavailable as reason:
-        return CheckResult(row.name, NOT_RUN, time.perf_counter() - started, note=str(reason))
-    except LatentStoreError as error:
-        findings = (Finding("", str(error)),)
-    status = FAILED if findings else PASSED
-    return CheckResult(row.name, status, time.perf_counter() - started, findings, inspection.note)
+@dataclass
+class _Run:
+    """A check while it runs."""
+
+    row: CheckRow
+    findings: list[Finding] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    note: str = ""
+    reason: str = ""
+    """Why it is not run; empty where it is."""
+    because: list[str] = field(default_factory=list)
+    """Checks on whose account shards were left out."""
+
+    @property
+    def failed(self) -> list[Finding]:
+        """What is wrong."""
+        return [finding for finding in self.findings if not finding.warning]
+
+    @property
+    def status(self) -> str:
+        """What was found decides; where nothing was, whether anything was looked at."""
+        return FAILED if self.failed else NOT_RUN if self.reason else PASSED
+
+    @property
+    def by_shard(self) -> bool:
+        """Whether what is wrong with one shard leaves the others as they are."""
+        return self.row.by_shard or self.row.of_shard is not None
+
+    def unsound(self, shards: frozenset[str]) -> frozenset[str]:
+        """The shards that those who need this check must leave out."""
+        if self.by_shard and not (self.reason and not self.findings):
+            return frozenset({finding.file for finding in self.failed} | self.left_out) & shards
+        return frozenset() if self.status == PASSED else shards
+
+    def look(self, findings: Iterable[Finding], file: str) -> None:
+        """Take in what a function of the check yields; an error on purpose is a finding in ``file``."""
+        started = time.perf_counter()
+        try:
+            self.findings.extend(findings)
+        except Unavailable as reason:
+            self.reason = str(reason)
+        except LatentStoreError as error:
+            self.findings.append(Finding(file, str(error)))
+        except OSError as error:
+            self.findings.append(Finding(file, f"cannot be read ({error.strerror or error})"))
+        self.seconds += time.perf_counter() - started
+
+    @property
+    def result(self) -> CheckResult:
+        """What the report says of it."""
+        warnings = tuple(finding for finding in self.findings if finding.warning)
+        left_out = tuple(sorted(self.left_out)) if not self.reason else ()
+        without = f"; left out {some(left_out)}, see {', '.join(self.because)}" if left_out else ""
+        note = f"{self.reason or self.note}{without}".removeprefix("; ")
+        return CheckResult(self.row.name, self.status, self.seconds, tuple(self.failed), warnings, left_out, note)
+
+
+def _as_a_whole(run: _Run, runs: Mapping[str, _Run], inspection: Inspection, tell: Progress) -> None:
+    """Run a check that looks at the dataset as a whole."""
+    _require(run, runs)
+    everywhere = frozenset(info.path for _, info in inspection.shards())
+    for name in run.row.needs:
+        run.left_out |= runs[name].unsound(everywhere)
+    _conclude(run, runs, inspection, everywhere, tell)
+
+
+def _over_shards(group: Sequence[_Run], runs: Mapping[str, _Run], inspection: Inspection, tell: Progress) -> None:
+    """Run the checks about shards, all of them on one shard before the next."""
+    for run in group:
+        _require(run, runs)
+    shards = list(inspection.shards())
+    everywhere = frozenset(info.path for _, info in shards)
+    total, done = sum(info.bytes for _, info in shards), 0
+    for split, info in shards if any(not run.reason for run in group) else ():
+        tell(SHARDS, done, total)
+        visit = ShardVisit(inspection.store, split, info)
+        for run in group:
+            _visit(run, runs, inspection, visit)
+        done += info.bytes
+    for run in group:
+        _conclude(run, runs, inspection, everywhere, tell)
+
+
+def _require(run: _Run, runs: Mapping[str, _Run]) -> None:
+    """Note why it cannot be run, where a check that it needs was not run, or has failed for the whole dataset."""
+    needed = [runs[name] for name in run.row.needs]
+    unmet = [other.row.name for other in needed if other.reason or (other.failed and not other.by_shard)]
+    if unmet and not run.reason:
+        run.reason = f"needs {', '.join(unmet)}"
+
+
+def _visit(run: _Run, runs: Mapping[str, _Run], inspection: Inspection, visit: ShardVisit) -> None:
+    """Look at one shard, unless a check that is needed was not content with it."""
+    if run.reason or run.row.of_shard is None:
+        return
+    here = frozenset({visit.info.path})
+    if any(runs[name].by_shard and runs[name].unsound(here) for name in run.row.needs):
+        run.left_out.add(visit.info.path)
+    else:
+        run.look(run.row.of_shard(inspection, visit), visit.info.path)
+
+
+def _conclude(
+    run: _Run, runs: Mapping[str, _Run], inspection: Inspection, everywhere: frozenset[str], tell: Progress
+) -> None:
+    """Look at the dataset as a whole, without the shards that were left out."""
+    run.because = [name for name in run.row.needs if run.left_out & runs[name].unsound(everywhere)]
+    if not run.reason and everywhere and run.left_out == everywhere:
+        run.reason = f"needs {', '.join(run.because)}"
+    if run.reason:
+        return
+    name = run.row.name
+    inspection.note, inspection.left_out = "", frozenset(run.left_out)
+    inspection.tell = lambda done, total: tell(name, done, total)
+    inspection.tell(0, 0)
+    run.look(run.row.run(inspection), FILE_NAME)
+    run.note = inspection.note
+
+
+def _silent(_: str, __: int, ___: int) -> None:
+    """Of a caller who does not want to know."""
 
 
 def _holds_manifest(root: Path, config: str | None) -> bool:
-    places = [root, root / config] if config else [root, *(path.parent for path in root.glob("*/manifest.json"))]
-    return any((place / "manifest.json").is_file() for place in places)
+    places = [root, root / config] if config else [root, *(path.parent for path in root.glob(f"*/{FILE_NAME}"))]
+    return any((place / FILE_NAME).is_file() for place in places)
 
 
 def _only_manifest_failed(rows: Sequence[CheckRow], error: StoreError) -> tuple[CheckResult, ...]:
-    first = CheckResult("manifest", FAILED, 0.0, (Finding("manifest.json", str(error)),))
-    rest = (CheckResult(row.name, NOT_RUN, 0.0, note="needs manifest") for row in rows if row.name != "manifest")
-    return (first, *rest)
+    def results() -> Iterator[CheckResult]:
+        for row in rows:
+            if row.name == "manifest":
+                yield CheckResult(row.name, FAILED, 0.0, (Finding(FILE_NAME, str(error)),))
+            else:
+                yield CheckResult(row.name, NOT_RUN, 0.0, note="needs manifest")
 
-
-def _manifest(inspection: Inspection) -> Iterator[Finding]:
-    # Opening the store has parsed and validated it; what is left is that it tells the truth about itself.
-    manifest = inspection.store.manifest
-    if inspection.store.folder.name != manifest.config:
-        yield Finding(
-            "manifest.json", f"the folder is called {inspection.store.folder.name}, the config {manifest.config}"
-        )
-    inspection.note = f"format {manifest.format_version}"
-
-
-def _shards_listed(inspection: Inspection) -> Iterator[Finding]:
-    folder, manifest = inspection.store.folder, inspection.store.manifest
-    listed = {shard.path for _, shard in inspection.shards()}
-    suffix = CONTAINERS[manifest.storage.container].suffix
-    found = {path.name for path in folder.glob(f"*.{suffix}") if path.name != INDEX}
-    for name in sorted(listed - found):
-        yield Finding(name, "listed in the manifest, but missing")
-    for name in sorted(found - listed):
-        yield Finding(name, "not listed in the manifest")
-    inspection.note = f"{len(listed)} shard{'s' if len(listed) != 1 else ''}"
-
-
-def _shard_bytes(inspection: Inspection) -> Iterator[Finding]:
-    total = 0
-    for _, shard in inspection.shards():
-        path = inspection.store.folder / shard.path
-        size = path.stat().st_size
-        total += size
-        if size != shard.bytes:
-            yield Finding(shard.path, f"has {size} bytes, the manifest says {shard.bytes}")
-        elif sha256_of(path) != shard.sha256:
-            yield Finding(shard.path, "its sha256 is not the one in the manifest: the bytes were changed")
-    inspection.note = f"{total:,} bytes hashed"
-
-
-def _shard_rows(inspection: Inspection) -> Iterator[Finding]:
-    for _, shard in inspection.shards():
-        try:
-            inspection.store.shard(shard)
-        except StoreError as error:
-            yield Finding(shard.path, str(error))
-    inspection.note = f"{inspection.store.manifest.rows:,} rows"
-
-
-def _index(inspection: Inspection) -> Iterator[Finding]:
-    store, manifest = inspection.store, inspection.store.manifest
-    inspection.index = collect_index(store.folder, store.container, store.schema, manifest.splits)
-    try:
-        recorded = store.index()
-    except StoreError as error:
-        yield Finding(INDEX, str(error))
-        return
-    for name, values in inspection.index.items():
-        if name not in recorded:
-            yield Finding(INDEX, f"has no column {name!r}")
-        elif not _same(recorded[name], values):
-            row = next((i for i, pair in enumerate(zip(recorded[name], values, strict=False)) if not _same(*pair)), -1)
-            yield Finding(INDEX, f"column {name!r} differs from the shards at row {row}")
-    inspection.note = f"{len(inspection.index['id']):,} rows"
-
-
-def _same(left: Any, right: Any) -> bool:
-    return bool(left == right) or repr(left) == repr(right)  # NaN equals NaN, nested ones too
-
-
-def _ids(inspection: Inspection) -> Iterator[Finding]:
-    counts = Counter(inspection.index["id"])
-    for name, count in counts.items():
-        if count > 1:
-            shards = sorted(
-                {s for s, i in zip(inspection.index["shard"], inspection.index["id"], strict=True) if i == name}
-            )
-            yield Finding(shards[0], f"id {name!r} occurs {count} times ({', '.join(shards)})")
-    inspection.note = f"{len(counts):,} ids"
-
-
-def _labels(inspection: Inspection) -> Iterator[Finding]:
-    classes = inspection.store.manifest.source.classes
-    if classes is None:
-        inspection.note = "no classes"
-        return
-    for row, label in enumerate(inspection.index["label"]):
-        if label is not None and not 0 <= label < len(classes):
-            shard = inspection.index["shard"][row]
-            yield Finding(shard, f"row {inspection.index['row'][row]} has label {label} of {len(classes)} classes")
-    inspection.note = f"{len(classes)} classes"
-
-
-def _latents(inspection: Inspection) -> Iterator[Finding]:
-    store, manifest = inspection.store, inspection.store.manifest
-    storage = store.storage()
-    for split, info in manifest.splits.items():
-        found = ChannelStatistics.empty(manifest.vae.channels)
-        for shard in info.shards:
-            reader = store.shard(shard)
-            for start in range(0, shard.rows, ROWS_AT_ONCE):
-                rows = np.arange(start, min(shard.rows, start + ROWS_AT_ONCE))
-                raw = storage.decode(reader.latents(rows))
-                bad = np.flatnonzero(~np.isfinite(raw).reshape(len(raw), -1).all(axis=1))
-                for row in bad:
-                    yield Finding(shard.path, f"row {start + row} holds a number that is not finite")
-                if len(bad) == 0:
-                    found = found.merge(ChannelStatistics.of(raw))
-        yield from _statistics_differ(split, channel_numbers(found), manifest.statistics[split])
-    inspection.note = f"{manifest.rows:,} latents read"
-
-
-def _statistics_differ(split: str, found: Any, recorded: Any) -> Iterator[Finding]:
-    for name in ("count", "mean", "std", "minimum", "maximum"):
-        have, want = np.asarray(getattr(found, name)), np.asarray(getattr(recorded, name))
-        scale = np.maximum(np.abs(np.asarray(recorded.std)), 1e-12) if name != "count" else 1.0
-        if not np.all(np.abs(have - want) <= STATISTICS_TOLERANCE * scale + STATISTICS_TOLERANCE * np.abs(want)):
-            yield Finding("manifest.json", f"statistics.{split}.{name} is not that of the stored latents")
-
-
-def _summaries(inspection: Inspection) -> Iterator[Finding]:
-    manifest = inspection.store.manifest
-    known = [METRICS[name] for name in manifest.metrics if name in METRICS]
-    found = summaries(known, inspection.index, manifest.source.classes)
-    for name, summary in found.items():
-        recorded = manifest.quality[name]
-        for part in ("n", "undefined", "identical", "mean", "median", "p5", "p95", "pooled", "per_class", "worst"):
-            if plain(getattr(summary, part)) != plain(getattr(recorded, part)):
-                message = f"quality.{name}.{part} is not that of the rows' own scores"
-                yield Finding("manifest.json", message)
-    ledger = size_ledger(
-        inspection.store.schema, inspection.index, manifest.size.stored_bytes, manifest.size.entropy_bytes
-    )
-    if ledger != manifest.size:
-        yield Finding("manifest.json", "size does not agree with the rows and the shards")
-    inspection.note = f"{len(found)} metrics"
-
-
-def _quality(inspection: Inspection) -> Iterator[Finding]:
-    scorers, lacking = scorers_at_hand(inspection.store.manifest.metrics, inspection.metric_weights)
-    measured = remeasured(
-        inspection.store,
-        inspection.index,
-        scorers=scorers,
-        sample=inspection.sample,
-        seed=inspection.seed,
-        source=inspection.source,
-        vae=inspection.vae,
-    )
-    count = 0
-    for row in measured:
-        count += 1
-        if row.changed:
-            yield Finding(row.shard, f"{row.id!r}: {row.changed}")
-            continue
-        for name, (recorded, found) in row.scores.items():
-            if not _close(recorded, found, QUALITY_TOLERANCE.get(name, 0.0)):
-                yield Finding(row.shard, f"{row.id!r}: {name} is recorded as {recorded}, measured again it is {found}")
-    left_out = f"; without {', '.join(lacking)}, whose weights are not at hand" if lacking else ""
-    inspection.note = f"{count} rows decoded and measured again{left_out}"
-
-
-def _close(recorded: float | None, found: float, tolerance: float) -> bool:
-    if recorded is None:
-        return bool(np.isnan(found))
-    return recorded == found or abs(recorded - found) <= tolerance
-
-
-CHECKS = NamedTable(
-    "check",
-    [
-        CheckRow("manifest", "the manifest is valid and agrees with itself", _manifest),
-        CheckRow("shards-listed", "every listed shard is there, and no other", _shards_listed, ("manifest",)),
-        CheckRow("shard-bytes", "every shard has the recorded size and sha256", _shard_bytes, ("shards-listed",)),
-        CheckRow(
-            "shard-rows",
-            "every shard can be opened and has the recorded columns and rows",
-            _shard_rows,
-            ("shards-listed",),
-        ),
-        CheckRow("index", "index.parquet says what the shards say", _index, ("shard-rows",)),
-        CheckRow("ids", "no id occurs twice", _ids, ("index",)),
-        CheckRow("labels", "every label is in the class list", _labels, ("index",)),
-        CheckRow("latents", "latents are finite and have the recorded statistics", _latents, ("shard-rows",)),
-        CheckRow(
-            "summaries", "quality and sizes in the manifest follow from the rows", _summaries, ("index", "labels")
-        ),
-        CheckRow(
-            "quality", "a sample, decoded and measured again, has the recorded scores", _quality, ("index", "latents")
-        ),
-    ],
-)
+    return tuple(results())

@@ -351,3 +351,37 @@ def test_rows_and_schema_follow_from_the_parts() -> None:
         *("id", "label", "height", "width", "source_path", "source_sha256", "source_bytes", "latent_crc32"),
         "psnr",
     )
+
+
+# Steps --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1.01, 1.7, 1e-3, 1e30])
+def test_steps_of_which_the_extremes_are_no_multiples_are_refused(factor: float) -> None:
+    step = example()["storage"]["steps"][1] * factor
+    assert sentence((("storage", "steps", 1), step)) == (
+        "manifest field 'storage.steps[1]': expected a step of which statistics.train has multiples of up to 127, "
+        f"found {step}"
+    )
+
+
+@pytest.mark.parametrize("name", ["minimum", "maximum"])
+def test_an_extreme_that_is_no_multiple_of_its_step_is_refused(name: str) -> None:
+    for multiple in (0.5, 128, -1e300):
+        number = example()["storage"]["steps"][2] * multiple
+        assert sentence((("statistics", "train", name, 2), number)) == (
+            f"manifest field 'statistics.train.{name}[2]': expected a multiple of storage.steps[2] of up to 127 steps, "
+            f"found {number}"
+        )
+
+
+def test_a_channel_of_zeros_and_a_split_without_rows_fit_any_step() -> None:
+    at = ("statistics", "train")
+    assert read(((*at, "minimum", 0), 0), ((*at, "maximum", 0), 0.0)).statistics["train"].maximum[0] == 0
+    assert read(((*at, "count"), 0), ((*at, "minimum", 0), 0.001)).statistics["train"].count == 0
+
+
+@pytest.mark.parametrize("step", [1e300, 1e-60])
+def test_steps_that_float32_cannot_hold_are_refused(step: float) -> None:
+    found = sentence((("storage", "steps", 0), step))
+    assert found == f"manifest field 'storage.steps': expected steps that float32 holds, found {step}"

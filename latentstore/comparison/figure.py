@@ -15,7 +15,7 @@ from latentstore.metrics.table import METRICS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from latentstore.comparison.compare import ComparedVae, Comparison
+    from latentstore.comparison.result import ComparedVae, Comparison
 
     Picture = NDArray[np.uint8]
 

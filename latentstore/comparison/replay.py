@@ -24,25 +24,39 @@ if TYPE_CHECKING:
 class Replayed:
     """Rows of one batch whose pictures have one size."""
 
-    ids: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    """The prepared pictures."""
     original: torch.Tensor
-    """(N, 3, H, W) uint8, on the device of the decoded pictures."""
+    """(N, 3, H, W) uint8: the same, on the device of the decoded pictures."""
     decoded: torch.Tensor
     """(N, 3, H, W) uint8."""
 
 
-def replay(store: LatentStore, plan: BuildPlan, vae: Vae, *, ids: Collection[str] | None = None) -> Iterator[Replayed]:
-    """The rows of a config that this plan built, in its order and its batches; with ``ids``, only those rows.
+@dataclass(frozen=True)
+class Replay:
+    """A config that a plan built, and the pictures it was made of."""
 
-    Raises SourceError where the source's pictures are not those that were encoded.
-    """
-    source = plan.source.open()
-    rows = plan_rows(plan, source)
-    if rows.digest != store.manifest.build.plan.get("pictures"):
-        raise SourceError(f"Source {plan.source.name!r} holds other pictures than those that were encoded.")
-    reader = PictureReader(plan, source, rows)
-    for shard in rows.shards():
-        yield from _shard(store, reader, vae, shard, ids)
+    store: LatentStore
+    reader: PictureReader
+
+    @classmethod
+    def of(cls, store: LatentStore, plan: BuildPlan) -> Replay:
+        """SourceError where the source's pictures are not those that were encoded."""
+        source = plan.source.open()
+        rows = plan_rows(plan, source)
+        if rows.digest != store.manifest.build.plan.get("pictures"):
+            raise SourceError(f"Source {plan.source.name!r} holds other pictures than those that were encoded.")
+        return cls(store, PictureReader(plan, source, rows))
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """(height, width) at which every picture is encoded."""
+        return self.reader.rows.padded
+
+    def batches(self, vae: Vae, *, ids: Collection[str] | None = None) -> Iterator[Replayed]:
+        """The rows in the plan's order and batches; with ``ids``, only those rows."""
+        for shard in self.reader.rows.shards():
+            yield from _shard(self.store, self.reader, vae, shard, ids)
 
 
 def _shard(
@@ -63,7 +77,7 @@ def _shard(
         tiles = list(pictures.tiles(shard.split, [position for _, position in batch]))
         good = [_encoded(tile, columns["source_sha256"][row]) for tile, row in zip(tiles, numbers, strict=True)]
         for rows, truth, seen in side_by_side(good, decoded_uint8(vae, stored)):
-            yield Replayed(tuple(columns["id"][numbers[row]] for row in rows), truth, seen)
+            yield Replayed(tuple(good[row] for row in rows), truth, seen)
 
 
 def _encoded(tile: Tile | SkippedTile, sha256: str) -> Tile:

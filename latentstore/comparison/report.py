@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentstore.card import ratio_in_words
 from latentstore.comparison.published import CAVEATS, NUMBERS, PICTURES, STUDY, STUDY_SOURCE
+from latentstore.comparison.rate_report import equal_quality_remarks, rate_json, rate_remarks, storage_table
+from latentstore.comparison.text_table import NONE, TextTable, number
 from latentstore.json_records import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from latentstore.comparison.compare import ComparedVae, Comparison
     from latentstore.comparison.protocols import ColumnRow
     from latentstore.comparison.published import PublishedRow
+    from latentstore.comparison.result import ComparedVae, Comparison
 
-NONE = "-"
 NOT_MEASURED = "not measured"
 UNAVAILABLE = "unavailable"
 OTHER_COUNT = "g"
@@ -26,16 +25,6 @@ STORED_BYTES = (
     "All shards as they are on disk, with labels, ids, scores and the file's own structure, which weigh much where "
     "there are few or small pictures; raw RGB is 3 bytes a pixel."
 )
-RATE_BITS = "bits per pixel of a VAE are those of everything that was stored, of an image those of its file."
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """One table: a heading that ends in ``>`` is of a column of numbers."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def quality_table(comparison: Comparison, *, short: bool = True) -> TextTable:
@@ -68,6 +57,7 @@ def sections(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
     """What stands below the tables, under headings: (mark or word, sentence); headings with nothing are left out."""
     found = [
         ("Missing", [*_missing(comparison)]),
+        ("Bytes for the same quality", [*equal_quality_remarks(comparison)]),
         ("How it was measured", [*_setting(comparison), *_hows(comparison)]),
         ("What differs in the published numbers", [*_caveats(comparison)]),
     ]
@@ -75,13 +65,13 @@ def sections(comparison: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The whole comparison as Markdown: one table, the published one, and the remarks as lists."""
+    """The whole comparison as Markdown: one table, the published one, that of storages, and the remarks as lists."""
     quality, cost = quality_table(comparison, short=False), cost_table(comparison, spelled_out=False)
     joined = [(*first[:1], *second[1:3], *first[1:], *second[3:]) for first, second in _lines(quality, cost)]
     lines = [f"## {title(comparison)}", "", *_markdown_table(joined[0], joined[1:])]
-    published = published_table(comparison)
-    if published is not None:
-        lines += ["", f"### {published.title}", "", *_markdown_table(published.columns, published.rows)]
+    for table in (published_table(comparison), storage_table(comparison)):
+        if table is not None:
+            lines += ["", f"### {table.title}", "", *_markdown_table(table.columns, table.rows)]
     for heading, remarks in sections(comparison):
         lines += ["", f"### {heading}", "", *(f"- {_bold(mark)}{_escaped(text)}" for mark, text in remarks)]
     return "\n".join(lines) + "\n"
@@ -113,7 +103,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "columns": [_column_json(comparison, column) for column in comparison.columns],
         "vaes": [_vae_json(vae) for vae in comparison.vaes],
         "published": _published_json(comparison),
-        "rate": _rate_json(comparison) if comparison.curves else None,
+        "rate": rate_json(comparison),
     }
 
 
@@ -123,11 +113,6 @@ def title(comparison: Comparison) -> str:
     drawn = f", drawn with seed {comparison.seed}" if comparison.limit is not None else ""
     count = len(comparison.vaes)
     return f"{count} VAE{'' if count == 1 else 's'} on {pictures} of {comparison.source}{drawn}"
-
-
-def number(value: float | None, digits: int) -> str:
-    """As people read it."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
 # Cells ---------------------------------------------------------------------------------------------------------------
@@ -242,9 +227,7 @@ def _hows(comparison: Comparison) -> Iterator[tuple[str, str]]:
             yield "", warning
     yield "GFLOPs", "Of encoding and decoding one picture of 256x256, a multiply-add being two; '-' where not counted."
     yield "stored bytes", STORED_BYTES
-    if comparison.curves:
-        count = f"{comparison.curve_pictures:,} of the pictures"
-        yield "rate figure", f"Points and curves are means over {count}; {RATE_BITS}"
+    yield from rate_remarks(comparison)
 
 
 def _warnings(vae: ComparedVae, column: ColumnRow) -> tuple[str, ...]:
@@ -346,27 +329,3 @@ def _published_json(comparison: Comparison) -> dict[str, Any] | None:
         ],
         "caveats": {mark.strip("[]"): sentence for mark, sentence in _caveats(comparison) if mark != STUDY},
     }
-
-
-def _rate_json(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "pictures": comparison.curve_pictures,
-        "encoders": [
-            {
-                "name": curve.encoder,
-                "how": curve.how,
-                "missing": curve.missing or None,
-                "points": [{**plain(point), "scores": _finite(point.scores)} for point in curve.points],
-            }
-            for curve in comparison.curves
-        ],
-        "vaes": {
-            vae.vae: {"bits_per_pixel": vae.size.bits_per_pixel, "scores": _finite(vae.rate_scores)}
-            for vae in comparison.vaes
-            if vae.size is not None
-        },
-    }
-
-
-def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: score if math.isfinite(score) else None for name, score in scores.items()}

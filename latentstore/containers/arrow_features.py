@@ -65,6 +65,14 @@ def arrow_type(feature: Any, column: str) -> pa.DataType:
     raise RequestError(message)
 
 
+def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array:
+    """One scalar column with its type. NaN becomes null: an undefined score is absent, in every reader's eyes."""
+    import pyarrow as pa
+
+    known = [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
+    return pa.array(known, arrow_type(feature_of_column(schema, name), name))
+
+
 def _value_type(dtype: str, column: str) -> pa.DataType:
     import pyarrow as pa
 

@@ -111,8 +111,16 @@ class ShardReader(Protocol):
     def latents(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Stored numbers (len(rows), C, h, w) of these rows, in the order asked for, as a new array."""
 
+    def mapped(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+        """The file's bytes, mapped, and where in them each row's numbers begin; None where they must be decoded."""
+
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Scalar columns, each as a list with one value a row; None where there is none."""
+
+
+def none_known(_: Path, __: ShardSchema, ___: str) -> Sequence[str]:
+    """Of a container that opens no shard which deviates."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,15 @@ class ContainerRow:
     """Write the scalar columns of all rows, with split, shard and row, to one small file."""
     read_index: Callable[[Path, Sequence[str] | None], dict[str, list[Any]]]
     """Columns of that small file (all, or these)."""
+    index_arrays: Callable[[Path, Sequence[str], slice], dict[str, Any]]
+    """Columns of that small file for a run of its rows: numbers as numpy arrays (a missing one is NaN, a missing label
+    -1), anything else as a list."""
+    builder: str
+    """Which reader of `datasets` its files need; the card of a repository can only list configs of one."""
+    reader_features: Callable[[ShardSchema], Mapping[str, Any]] | None = None
+    """Type of each column which that reader gives, in the words of `datasets`; None where the files hold them."""
+    deviations: Callable[[Path, ShardSchema, str], Sequence[str]] = none_known
+    """How a shard that can be opened is yet not written as this schema and layout ask, a sentence each."""
     name_pattern: str = "{split}-{index:05d}-of-{count:05d}.{suffix}"
     """Of a shard's file."""
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.containers.arrow_features import BYTES, arrow_type, feature_of_column
+from latentstore.containers.arrow_features import BYTES, arrow_type, feature_of_column, scalar_array
+from latentstore.containers.damage import damage_to
 from latentstore.containers.interface import INDEX_COLUMNS, RowBlock, regrouped
+from latentstore.containers.parquet_numbers import byte_values, leaf_values
 from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, data_page
+from latentstore.containers.row_gather import gathered
 from latentstore.errors import DamagedShardError
 
 if TYPE_CHECKING:
@@ -51,6 +53,17 @@ def open_parquet(path: Path, schema: ShardSchema) -> ParquetShard:
     return ParquetShard(path, schema)
 
 
+def rows_together(schema: ShardSchema, layout: str) -> int:
+    """Rows of one row group, which are compressed together; see ``ContainerRow.rows_together``."""
+    return _rows_per_group(schema) if layout == COMPACT else 1
+
+
+def latent_column_bytes(path: Path) -> int:
+    """Bytes that the latents of a shard take in its file, page headers included; other columns and footer are not."""
+    with damage_to(f"Shard {path} cannot be read as Parquet"), path.open("rb") as file:
+        return sum(chunk.bytes for chunk in column_chunks(memoryview(file.read()), "latent"))
+
+
 class ParquetShard:
     """One Parquet shard, opened for reading rows in any order."""
 
@@ -61,7 +74,7 @@ class ParquetShard:
         self._nested = schema.dtype != BYTES
         self._file = self._open()
         self.rows: int = self._file.metadata.num_rows
-        with _damage_to(f"Shard {path} cannot be read as Parquet"):
+        with damage_to(f"Shard {path} cannot be read as Parquet"):
             self._offsets = self._row_offsets()
         self._bytes: NDArray[np.uint8] | None = None
         self._decoded: NDArray[Any] | None = None
@@ -72,25 +85,28 @@ class ParquetShard:
             if self._decoded is None:
                 self._decoded = self._decode_all()
             return np.asarray(self._decoded[rows])
-        if len(rows) == 0:
-            return np.empty((0, *self._schema.latent_shape), self._dtype)
         if self._bytes is None:
             self._bytes = self._map()
-        row_bytes = self._schema.row_values * self._dtype.itemsize
-        windows = np.lib.stride_tricks.sliding_window_view(self._bytes, row_bytes)
-        gathered = windows[self._offsets[rows]]
-        return gathered.view(self._dtype).reshape(len(rows), *self._schema.latent_shape)
+        return gathered(self._bytes, self._offsets[rows], self._dtype, self._schema.latent_shape)
+
+    def mapped(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+        """See ``ShardReader.mapped``."""
+        if self._offsets is None:
+            return None
+        if self._bytes is None:
+            self._bytes = self._map()
+        return self._bytes, self._offsets
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """See ``ShardReader.columns``."""
-        with _damage_to(f"Shard {self._path} cannot be decoded"):
+        with damage_to(f"Shard {self._path} cannot be decoded"):
             table = self._file.read(columns=list(names))
             return {name: table.column(name).to_pylist() for name in names}
 
     def _open(self) -> Any:
         import pyarrow.parquet as pq
 
-        with _damage_to(f"Shard {self._path} cannot be read as Parquet"):
+        with damage_to(f"Shard {self._path} cannot be read as Parquet"):
             file = pq.ParquetFile(self._path, memory_map=True, page_checksum_verification=True)
             arrow = file.schema_arrow
             missing = {"latent", *self._schema.scalar_columns} - set(arrow.names)
@@ -143,14 +159,42 @@ class ParquetShard:
     def _decode_all(self) -> NDArray[Any]:
         decoded = np.empty((self.rows, self._schema.row_values), self._dtype)
         start = 0
-        with _damage_to(f"Shard {self._path} cannot be decoded"):
+        with damage_to(f"Shard {self._path} cannot be decoded"):
             for group in range(self._file.num_row_groups):
                 for chunk in self._file.read_row_group(group, columns=["latent"]).column("latent").chunks:
                     rows = len(chunk)
-                    values = _leaf_values(chunk, self._schema.latent_shape) if self._nested else _byte_values(chunk)
+                    values = leaf_values(chunk, self._schema.latent_shape) if self._nested else byte_values(chunk)
                     decoded[start : start + rows] = values.reshape(rows, self._schema.row_values)
                     start += rows
         return decoded.reshape(self.rows, *self._schema.latent_shape)
+
+
+def deviations(path: Path, schema: ShardSchema, layout: str) -> list[str]:
+    """How a shard's description of itself differs from the schema's; see ``ContainerRow.deviations``."""
+    import pyarrow.parquet as pq
+
+    wanted = _arrow_schema(schema)
+    with damage_to(f"Shard {path} cannot be read as Parquet"):
+        found = pq.read_schema(path, memory_map=True)
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as buffer,
+        ):
+            compressed = {chunk.compressed for chunk in column_chunks(buffer, "latent") if chunk.rows}
+        described = json.loads((found.metadata or {}).get(b"huggingface", b"null"))
+    faults = []
+    if found.names != wanted.names:
+        faults.append(f"has the columns {', '.join(found.names)}, expected {', '.join(wanted.names)} in this order")
+    for name in schema.scalar_columns:
+        kind, expected = found.field(name).type, wanted.field(name).type
+        if kind != expected:
+            faults.append(f"column {name!r} is of type {kind}, expected {expected}")
+    if described != json.loads(wanted.metadata[b"huggingface"]):
+        faults.append("describes other columns or classes to `datasets` than the manifest does")
+    if compressed - {layout == COMPACT}:
+        faults.append(f"is not written in layout {layout!r}, as the manifest says")
+    return faults
 
 
 def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -159,11 +203,14 @@ def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[
     import pyarrow.parquet as pq
 
     fields = [_scalar_field(schema, name) for name in schema.scalar_columns]
-    fields += [pa.field(name, pa.type_for_alias(alias)) for name, alias in INDEX_COLUMNS.items()]
+    arrays = [scalar_array(schema, name, columns[name]) for name in schema.scalar_columns]
+    for name, alias in INDEX_COLUMNS.items():
+        fields.append(pa.field(name, pa.type_for_alias(alias)))
+        arrays.append(pa.array(columns[name], fields[-1].type))
     features = {name: feature_of_column(schema, name) for name in schema.scalar_columns}
     features |= {name: {"dtype": alias, "_type": "Value"} for name, alias in INDEX_COLUMNS.items()}
     arrow = pa.schema(fields, metadata=_huggingface(features))
-    table = pa.table([pa.array(_nulls(columns[f.name]), f.type) for f in fields], schema=arrow)
+    table = pa.table(arrays, schema=arrow)
     pq.write_table(table, path, compression="zstd", compression_level=ZSTD_LEVEL)
 
 
@@ -171,12 +218,33 @@ def read_index(path: Path, names: Sequence[str] | None = None) -> dict[str, list
     """Columns of the index; see ``ContainerRow.read_index``."""
     import pyarrow.parquet as pq
 
-    with _damage_to(f"Index {path} cannot be read"):
+    with damage_to(f"Index {path} cannot be read"):
         table = pq.read_table(path, columns=None if names is None else list(names))
         lacking = sorted(set(names or ()) - set(table.column_names))
         if lacking:
             raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
         return {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+def index_arrays(path: Path, names: Sequence[str], rows: slice) -> dict[str, Any]:
+    """Columns of the index as arrays; see ``ContainerRow.index_arrays``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with damage_to(f"Index {path} cannot be read"):
+        table = pq.read_table(path, columns=list(names), memory_map=True)
+        lacking = sorted(set(names) - set(table.column_names))
+        if lacking:
+            raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
+        table = table.slice(rows.start, rows.stop - rows.start)
+        kinds = {field.name: field.type for field in table.schema}
+        return {
+            name: table.column(name).to_numpy()
+            if (pa.types.is_integer(kinds[name]) or pa.types.is_floating(kinds[name]))
+            and not (pa.types.is_integer(kinds[name]) and table.column(name).null_count)
+            else table.column(name).to_pylist()
+            for name in names
+        }
 
 
 def _arrow_schema(schema: ShardSchema) -> pa.Schema:
@@ -246,13 +314,8 @@ def _table(schema: ShardSchema, arrow: pa.Schema, group: RowBlock) -> pa.Table:
             latents = np.ascontiguousarray(group.latents, np.dtype(schema.dtype).newbyteorder("<"))
             arrays.append(_as_bytes(latents) if schema.dtype == BYTES else _nested(latents))
         else:
-            arrays.append(pa.array(_nulls(group.columns[field.name]), field.type))
+            arrays.append(scalar_array(schema, field.name, group.columns[field.name]))
     return pa.table(arrays, schema=arrow)
-
-
-def _nulls(values: Sequence[Any]) -> list[Any]:
-    """NaN becomes null: an undefined score is absent, in every reader's eyes."""
-    return [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
 
 
 def _as_bytes(latents: NDArray[Any]) -> pa.Array:
@@ -275,16 +338,6 @@ def _nested(latents: NDArray[Any]) -> pa.Array:
     return array
 
 
-def _byte_values(array: pa.Array) -> NDArray[np.uint8]:
-    """The bytes of a fixed-size binary column, flat; ValueError where a row is missing."""
-    if array.null_count:
-        message = "a row has no latent"
-        raise ValueError(message)
-    width = array.type.byte_width
-    values = np.frombuffer(array.buffers()[1], np.uint8)
-    return values[array.offset * width : (array.offset + len(array)) * width]
-
-
 def _latent_kind(field: pa.Field) -> str:
     """Type and shape of a latent column in words; an extension type only where `datasets` is imported."""
     import pyarrow as pa
@@ -296,31 +349,3 @@ def _latent_kind(field: pa.Field) -> str:
     while pa.types.is_list(kind):
         kind, depth = kind.value_type, depth + 1
     return f"{depth} nested lists of {kind} and shape {json.loads(described)[0]}"
-
-
-def _leaf_values(array: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
-    """The numbers of a nested list column, flat; ValueError where a row has another shape or a number is missing."""
-    import pyarrow.compute as pc
-
-    level = getattr(array, "storage", array)  # an extension array where `datasets` is imported
-    for length in shape:
-        if level.null_count or (pc.list_value_length(level).to_numpy() != length).any():
-            message = f"a row has not the shape {shape}"
-            raise ValueError(message)
-        level = level.flatten()
-    return np.asarray(level.to_numpy(zero_copy_only=True))
-
-
-@contextmanager
-def _damage_to(sentence: str) -> Iterator[None]:
-    """Whatever bytes without sense make pyarrow raise becomes a DamagedShardError that says which file it is."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, pa.ArrowException) as error:
-        raise DamagedShardError(f"{sentence}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

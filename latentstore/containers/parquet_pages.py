@@ -27,6 +27,22 @@ class ColumnChunk:
     compressed: bool
     offset: int
     """Byte offset of the header of its first data page."""
+    bytes: int
+    """Of its pages as they lie in the file, page headers included."""
+
+
+@dataclass(frozen=True)
+class PageHeader:
+    """What stands before a data page."""
+
+    values: int
+    plain: bool
+    bytes: int
+    """Of the header itself."""
+    levels: int | None
+    """Bytes of repetition and definition levels, where the header says so (version 2 of data pages)."""
+    page_bytes: int
+    """Of the page, as it lies in the file."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,9 @@ def _chunk(group: dict[int, Any], column: bytes) -> ColumnChunk:
     found = next((chunk[3] for chunk in group[1] if chunk[3][3][0] == column), None)
     if found is None:
         raise LookupError
-    return ColumnChunk(rows=group[3], values=found[5], compressed=found[4] != UNCOMPRESSED, offset=found[9])
+    return ColumnChunk(
+        rows=group[3], values=found[5], compressed=found[4] != UNCOMPRESSED, offset=found[9], bytes=found[7]
+    )
 
 
 def data_page(buffer: memoryview, offset: int, *, nested: bool = True) -> DataPage:
@@ -68,15 +86,22 @@ def data_page(buffer: memoryview, offset: int, *, nested: bool = True) -> DataPa
 
     A page of a ``nested`` column has repetition levels before its definition levels.
     """
+    at = max(offset, len(MAGIC))
+    header = page_header(buffer[at:])
+    start = at + header.bytes
+    first = start + header.levels if header.levels is not None else _after_block(buffer, start)
+    if header.levels is None and nested:
+        first = _after_block(buffer, first)
+    return DataPage(header.values, header.plain, start, first, end=start + header.page_bytes)
+
+
+def page_header(buffer: memoryview) -> PageHeader:
+    """The page header that these bytes begin with, whether or not the page follows; ValueError where there is none."""
     try:
-        header, start = _struct(buffer, max(offset, len(MAGIC)))
+        header, size = _struct(buffer, 0)
         body = header[{DATA_PAGE: 5, DATA_PAGE_V2: 8}[header[1]]]
-        if header[1] == DATA_PAGE:
-            encoding, first = body[2], _after_block(buffer, start)
-            first = _after_block(buffer, first) if nested else first
-        else:
-            encoding, first = body[4], start + body[5] + body[6]
-        return DataPage(values=body[1], plain=encoding == PLAIN, start=start, first=first, end=start + header[3])
+        encoding, levels = (body[2], None) if header[1] == DATA_PAGE else (body[4], body[5] + body[6])
+        return PageHeader(body[1], encoding == PLAIN, size, levels, page_bytes=header[3])
     except (IndexError, KeyError, TypeError, RecursionError) as error:
         message = "no readable page header"
         raise ValueError(message) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentstore.containers import parquet
+from latentstore.containers import parquet, webdataset
 from latentstore.containers.interface import ContainerRow
 from latentstore.named_table import NamedTable
 
@@ -18,6 +18,23 @@ CONTAINERS = NamedTable(
             open=parquet.open_parquet,
             write_index=parquet.write_index,
             read_index=parquet.read_index,
+            index_arrays=parquet.index_arrays,
+            builder="parquet",
+            deviations=parquet.deviations,
+        ),
+        ContainerRow(
+            name="webdataset",
+            suffix="tar",
+            layouts=(webdataset.FAST,),
+            summary="tar shards, read by webdataset, datasets and tar",
+            write=webdataset.write_webdataset,
+            open=webdataset.open_webdataset,
+            write_index=parquet.write_index,
+            read_index=parquet.read_index,
+            index_arrays=parquet.index_arrays,
+            builder="webdataset",
+            reader_features=webdataset.reader_features,
+            name_pattern="{split}-{index:06d}.{suffix}",
         ),
     ],
 )

@@ -19,6 +19,16 @@ class FloatStorage:
 
     dtype: np.dtype[Any]
 
+    @property
+    def zero(self) -> float:
+        """See ``Storage.zero``."""
+        return 0.0
+
+    @property
+    def steps(self) -> None:
+        """See ``Storage.steps``."""
+        return
+
     def encode(self, raw: NDArray[np.float32]) -> NDArray[Any]:
         """See ``Storage.encode``: rounds to nearest; a latent beyond the format's range is an OverflowError."""
         with np.errstate(over="ignore"):

@@ -35,9 +35,14 @@ class Int8Storage:
         """See ``Storage.dtype``."""
         return np.dtype("u1")
 
+    @property
+    def zero(self) -> float:
+        """See ``Storage.zero``."""
+        return ZERO
+
     def encode(self, raw: NDArray[np.float32]) -> NDArray[Any]:
         """See ``Storage.encode``: rounds to the nearest step and clips at 127 steps; nothing is refused."""
-        multiples: NDArray[np.float32] = np.rint(raw / self._per_channel)
+        multiples = self._multiples(raw)
         np.clip(multiples, -REACH, REACH, out=multiples)
         multiples += ZERO
         return multiples.astype(np.uint8)
@@ -51,8 +56,13 @@ class Int8Storage:
 
     def clipped(self, raw: NDArray[np.float32]) -> NDArray[np.int64]:
         """See ``Storage.clipped``."""
-        beyond = np.abs(np.rint(raw / self._per_channel)) > REACH
+        beyond = np.abs(self._multiples(raw)) > REACH
         return np.asarray(beyond.sum(axis=(0, 2, 3)), np.int64)
+
+    def _multiples(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        with np.errstate(over="ignore"):  # a quotient beyond float32 is beyond 127 steps
+            multiples: NDArray[np.float32] = np.rint(raw / self._per_channel)
+        return multiples
 
     @property
     def _per_channel(self) -> NDArray[np.float32]:

@@ -22,6 +22,14 @@ class Storage(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Of the stored numbers."""
 
+    @property
+    def zero(self) -> float:
+        """The stored number that stands for zero."""
+
+    @property
+    def steps(self) -> NDArray[np.float32] | None:
+        """(C,): what stored numbers, less ``zero``, are multiplied with; None where with nothing."""
+
     def encode(self, raw: NDArray[np.float32]) -> NDArray[Any]:
         """Stored numbers (N, C, h, w) of raw latents (N, C, h, w).
 

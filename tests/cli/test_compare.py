@@ -10,7 +10,7 @@ from PIL import Image
 
 from latentstore import Manifest
 from latentstore.comparison.figure import CAPTION, GAP, HEADING, MARGIN, SIDE, TITLE
-from latentstore.comparison.rate_plot import FOOT, PANEL_HEIGHT, WIDTH
+from latentstore.comparison.rate_plot import FOOT_MARGIN, LINE, PANEL_HEIGHT, WIDTH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def test_json_is_one_value(run_installed: RunInstalled, tmp_path: Path) -> None:
         height = 2 * MARGIN + TITLE + HEADING + 4 * (sides + CAPTION)
         assert sheet.size == (2 * MARGIN + 2 * sides + GAP, height)
         assert sides <= SIDE
-        assert rate.size == (WIDTH, PANEL_HEIGHT + FOOT)
+        assert rate.size == (WIDTH, PANEL_HEIGHT + 2 * LINE + FOOT_MARGIN)
 
 
 def test_markdown_is_markdown(run: Run) -> None:
@@ -122,6 +122,16 @@ def test_it_fits_a_terminal(protocol: str, run_on_terminal: RunOnTerminal) -> No
         (["--vae", "pool8", "--json", "--markdown"], 2, "--json and --markdown are two forms of one result"),
         (["--vae", "pool8", "--figure", "vaes.jpg"], 2, "expected a file name that ends in .png, found 'vaes.jpg'."),
         (["--vae", "pool8", "--figure", "no/vaes.png"], 2, "there is no folder 'no' to write it into."),
+        (["--vae", "pool8", "--rate", "rate.pdf"], 2, "expected a file name that ends in .png, found 'rate.pdf'."),
+        (["--vae", "pool8", "--rate", "no/rate.png"], 2, "there is no folder 'no' to write it into."),
+        (["--vae", "pool8", "--storages", "int8"], 2, "--storages chooses what --rate measures: add --rate FILE.png."),
+        (
+            ["--vae", "pool8", "--rate", "r.png", "--storages", "float61"],
+            2,
+            "There is no storage named 'float61'. Did you mean 'float16'?",
+        ),
+        (["--vae", "pool8", "--rate", "r.png", "--storages", "none"], 2, "leaves --rate nothing to measure"),
+        (["--vae", "pool8", "--rate", "a.png", "--figure", "./a.png"], 2, "would write the same file"),
         (["--vae", "pool8", "--limit", "0"], 2, "0 is not in the range x>=1"),
         ([], 2, "Missing option '--vae'"),
     ],
@@ -138,6 +148,46 @@ def test_a_source_that_is_not_there_is_one_sentence(run: Run) -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("Error: There is no folder './missing'")
+
+
+def test_rate_draws_curves_and_prints_the_storages(run: Run, tmp_path: Path) -> None:
+    rate, figure = tmp_path / "rate.png", tmp_path / "vaes.png"
+    wanted = ("--vae", "pool8", "--storages", "float16,int8")
+    result = run("compare", *SCENES, *wanted, "--rate", rate, "--figure", figure)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    start = lines.index("Storages, on 6 pictures")
+    table = [line.split() for line in lines[start + 1 : lines.index("", start)]]
+    assert " ".join(table[0]) == "VAE storage step latent bits/pixel entropy bits/pixel PSNR, dB dB lost"
+    assert [line[1:3] for line in table[1:]][:1] + [line[1:3] for line in table[1:]][-2:] == [
+        ["int8", "1/2"],
+        ["int8", "1/32"],
+        ["float16", "-"],
+    ]
+    assert "Bytes for the same quality" in lines
+    assert lines[-2:] == [f"Figure: {figure}", f"Figure: {rate}"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rate.png", "vaes.png"]
+    with Image.open(rate) as image:
+        assert image.size == (WIDTH, PANEL_HEIGHT + 3 * LINE + FOOT_MARGIN)
+
+
+def test_rate_in_json_and_markdown(run: Run, tmp_path: Path) -> None:
+    rate = tmp_path / "rate.png"
+    wanted = ("compare", *SCENES, "--vae", "pool8", "--rate", rate, "--storages", "float16")
+    data = json.loads(run(*wanted, "--json").stdout, parse_constant=pytest.fail)
+    assert data["figures"] == [str(rate)]
+    (point,) = data["rate"]["vaes"]["pool8"]["storages"]
+    assert (point["storage"], point["step"], point["loss_db"]) == ("float16", None, pytest.approx(0, abs=0.05))
+    text = run(*wanted, "--markdown").stdout
+    assert f"| pool8 | float16 | - | {point['bits_per_pixel']:.3f} | " in text
+
+
+def test_rate_draws_nothing_where_nothing_was_measured(run: Run, tmp_path: Path) -> None:
+    result = run("compare", *SCENES, "--vae", tmp_path, "--rate", tmp_path / "rate.png")
+    assert result.exit_code == 1
+    assert "No figure was drawn: no VAE was measured.\n" in result.stderr
+    assert "Storages" not in result.stdout
+    assert not (tmp_path / "rate.png").exists()
 
 
 def test_no_figure_is_drawn_of_nothing(run: Run, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from latentstore_cli.list import LISTINGS
 
+from latentstore.checks.table import CHECKS
 from latentstore.containers.table import CONTAINERS
 from latentstore.metrics.table import METRICS, SET_METRICS
 from latentstore.sources.table import SOURCES
 from latentstore.storage.table import STORAGES
 from latentstore.vaes.table import VAES
-from latentstore.verify import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

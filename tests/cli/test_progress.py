@@ -81,10 +81,18 @@ def test_pictures_from_an_earlier_run_are_named(clock: Clock, capsys: pytest.Cap
 
 def test_checks_are_named_only_when_they_take_long(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with CheckDisplay(clock) as display:
-        tell: Callable[[str], None] = display.of("mine")
-        tell("manifest")
+        tell: Callable[[str, int, int], None] = display.of("mine")
+        tell("manifest", 0, 0)
         clock.now += 11
-        tell("latents")
+        tell("identity", 0, 0)
         clock.now += 1
-        tell("quality")
-    assert capsys.readouterr().err == "checking mine: latents\n"
+        tell("quality", 1, 16)
+        clock.now += 10
+        tell("quality", 4, 16)
+        clock.now += 10
+        display.of("")("shards", 1 << 30, 3 << 30)
+    assert capsys.readouterr().err.splitlines() == [
+        "checking mine: identity",
+        "checking mine: quality, 25%",
+        "checking: shards, 33%",
+    ]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from latentstore_cli.verify import _rows
 
-from latentstore.verify import CHECKS
+from latentstore.checks.table import CHECKS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from tests.cli.conftest import Run, RunInstalled, RunOnTerminal
+    from tests.cli.conftest import DrawPictures, Run, RunInstalled, RunOnTerminal
 
 
 def test_a_sound_dataset_passes_every_check(run: Run, built: Path) -> None:
@@ -35,19 +35,23 @@ def test_a_changed_shard_is_named_and_fails(copy: Path, run_installed: RunInstal
     shard.write_bytes(data)
     result = run_installed("verify", copy)
     assert result.returncode == 1
-    assert "FAILED shard-bytes\n" in result.stdout
-    assert f"  {shard.name}  its sha256 is not the one in the manifest: the bytes were changed\n" in result.stdout
-    assert "1 FAILED" in result.stdout.splitlines()[0] or "2 FAILED" in result.stdout.splitlines()[0]
+    assert "FAILED hashes\n" in result.stdout
+    assert f"  {shard.name}  its sha256 is not the one in the manifest: its bytes were changed\n" in result.stdout
+    assert result.stdout.splitlines()[0] == f"tiny-pool8: {len(CHECKS) - 1} passed, 1 FAILED"
+    assert f"left out {shard.name}, see hashes" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
     assert "\x1b" not in result.stdout + result.stderr
 
 
-def test_a_missing_shard_leaves_what_depends_on_it_not_run(run: Run, copy: Path) -> None:
-    min((copy / "tiny-pool8").glob("train-*.parquet")).unlink()
+def test_missing_shards_leave_what_depends_on_them_not_run(run: Run, copy: Path) -> None:
+    for shard in (copy / "tiny-pool8").glob("train-*.parquet"):
+        shard.unlink()
     result = run("verify", copy)
     assert result.exit_code == 1
-    assert "listed in the manifest, but missing" in result.stdout
-    assert "needs shards-listed" in result.stdout
+    assert "is listed in the manifest, but missing" in result.stdout
+    assert [line.split()[-2:] for line in result.stdout.splitlines() if line.split()[:1] == ["hashes"]] == [
+        ["needs", "files"]
+    ]
 
 
 def test_a_damaged_manifest_is_a_failed_check(run: Run, copy: Path) -> None:
@@ -65,7 +69,7 @@ def test_json_is_the_report(built: Path, run_installed: RunInstalled) -> None:
     assert report["ok"] is True
     assert report["config"] == "tiny-pool8"
     assert [check["check"] for check in report["results"]] == list(CHECKS)
-    assert report["results"][-1]["note"] == "2 rows decoded and measured again"
+    assert report["results"][-2]["note"] == "2 rows decoded and measured again"
     assert all(isinstance(check["seconds"], float) for check in report["results"])
 
 
@@ -76,7 +80,9 @@ def _refuse(name: str) -> None:
 def test_all_configs_are_verified_unless_one_is_named(run: Run, copy: Path) -> None:
     second = shutil.copytree(copy / "tiny-pool8", copy / "second")
     manifest = json.loads((second / "manifest.json").read_text(encoding="utf-8"))
-    (second / "manifest.json").write_text(json.dumps({**manifest, "config": "second"}), encoding="utf-8")
+    plan = {**manifest["build"]["plan"], "config": "second"}
+    renamed = {**manifest, "config": "second", "build": {**manifest["build"], "plan": plan}}
+    (second / "manifest.json").write_text(json.dumps(renamed), encoding="utf-8")
     result = run("verify", copy, "--sample", "1", "--json")
     assert result.exit_code == 0
     assert [report["config"] for report in json.loads(result.stdout)] == ["second", "tiny-pool8"]
@@ -85,18 +91,90 @@ def test_all_configs_are_verified_unless_one_is_named(run: Run, copy: Path) -> N
     assert run("verify", copy, "--sample", "1").exit_code == 1
 
 
+def test_quick_says_what_it_does_not_look_at(run: Run, built: Path) -> None:
+    result = run("verify", built, "--quick")
+    assert result.exit_code == 0
+    quick = sum(row.depth == "quick" for row in CHECKS.values())
+    assert result.stdout.splitlines()[0] == f"tiny-pool8: {quick} passed, {len(CHECKS) - quick} not run"
+    assert "not part of depth quick" in result.stdout
+    assert json.loads(run("verify", built, "--quick", "--json").stdout)["depth"] == "quick"
+
+
+def test_full_measures_every_row(run: Run, built: Path) -> None:
+    result = run("verify", built, "--full", "--sample", "1")
+    assert result.exit_code == 0
+    assert "6 rows decoded and measured again" in result.stdout
+    assert "the pictures of 6 rows hashed\n" in result.stdout
+
+
+def test_quick_and_full_exclude_each_other(run: Run, built: Path) -> None:
+    result = run("verify", built, "--quick", "--full")
+    assert result.exit_code == 2
+    assert "--quick and --full exclude each other." in result.stderr
+
+
+def test_without_a_sample_quality_is_not_run(run: Run, built: Path) -> None:
+    lines = run("verify", built, "--sample", "0").stdout.splitlines()
+    assert lines[0] == f"tiny-pool8: {len(CHECKS) - 2} passed, 2 not run"
+    assert any(line.split()[:3] == ["quality", "not", "run"] for line in lines)
+
+
 def test_a_source_that_has_moved_is_given_by_hand(run: Run, built: Path, copy: Path, tmp_path: Path) -> None:
     manifest = copy / "tiny-pool8" / "manifest.json"
     data = json.loads(manifest.read_text(encoding="utf-8"))
-    data["source"]["location"] = str(tmp_path / "gone")
+    data["source"]["location"] = data["build"]["plan"]["location"] = str(tmp_path / "gone")
     manifest.write_text(json.dumps(data), encoding="utf-8")
     without = run("verify", copy)
     assert without.exit_code == 0
     assert "not run" in without.stdout
     assert "the source pictures are not at hand" in without.stdout
-    given = run("verify", copy, "--source-location", built.parent / "tiny")
-    assert given.exit_code == 0
-    assert given.stdout.startswith(f"tiny-pool8: {len(CHECKS)} passed\n")
+    for option in ("--source", "--source-location"):
+        given = run("verify", copy, option, built.parent / "tiny")
+        assert given.exit_code == 0
+        assert given.stdout.startswith(f"tiny-pool8: {len(CHECKS)} passed\n")
+        assert "the pictures of 6 rows hashed\n" in given.stdout
+
+
+def test_another_source_does_not_pass(run: Run, built: Path, tmp_path: Path, draw_pictures: DrawPictures) -> None:
+    other = draw_pictures(tmp_path / "other", seed=1)
+    (other / "lake" / "broken.png").write_bytes(b"no picture")
+    result = run("verify", built, "--source", other)
+    assert result.exit_code == 1
+    assert "FAILED source\n" in result.stdout
+    assert "another sha256" in result.stdout
+    gone = run("verify", built, "--source", tmp_path / "gone")
+    assert gone.exit_code == 1
+    assert gone.stderr.startswith("Error: ")
+    unknown = run("verify", built, "--source", "nothing-of-the-kind")
+    assert unknown.exit_code == 2
+    assert "A SOURCE is a name from `latentstore list sources`" in unknown.stderr
+
+
+def test_a_named_source_keeps_the_options_of_the_recorded_one(built: Path, tmp_path: Path) -> None:
+    source, vae = _rows(str(built), "tiny-pool8", str(tmp_path), None)
+    assert vae is None
+    assert source is not None
+    assert (source.name, source.location) == ("tiny", str(tmp_path))
+    other, _ = _rows(str(built), "tiny-pool8", "hub:user/repo@v2", None)
+    assert other is not None
+    assert (other.location, other.revision) == ("user/repo", "v2")
+
+
+def test_duplicates_are_a_warning(run: Run, tmp_path: Path, draw_pictures: DrawPictures) -> None:
+    photos = draw_pictures(tmp_path / "photos")
+    shutil.copy(photos / "lake" / "0.png", photos / "forest" / "copy.png")
+    assert run("build", photos, "--vae", "pool8", "--out", tmp_path / "out").exit_code == 0
+    result = run("verify", tmp_path / "out")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == f"photos-pool8: {len(CHECKS)} passed, 1 warning"
+    assert "warning of duplicates\n" in result.stdout
+    sentence = "2 pictures in 1 set of equal ones, byte for byte; 1 set with different labels"
+    assert f"  index.parquet  {sentence}\n" in result.stdout
+    (found,) = [
+        r["warnings"] for r in json.loads(run("verify", tmp_path / "out", "--json").stdout)["results"] if r["warnings"]
+    ]
+    assert found == [{"file": "index.parquet", "message": sentence, "warning": True}]
+    assert sentence in run("show", tmp_path / "out").stdout
 
 
 def test_the_vae_can_be_read_from_a_folder(built: Path, tmp_path: Path) -> None:

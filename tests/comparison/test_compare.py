@@ -26,9 +26,9 @@ from latentstore import (
     folder_source,
     open_store,
 )
-from latentstore.comparison.compare import ComparedVae
 from latentstore.comparison.protocols import ColumnRow, ProtocolRow
 from latentstore.comparison.rate_curves import ENCODERS
+from latentstore.comparison.result import ComparedVae
 from latentstore.errors import RequestError, SourceError, VaeError
 from latentstore.manifest import Manifest
 from latentstore.metrics.frechet import FrechetDistance

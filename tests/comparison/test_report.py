@@ -10,19 +10,21 @@ import pytest
 from noisy import NOISY
 from scenes import scenes
 
-from latentstore import PROTOCOLS, VAES, Comparison, VaeRow, compare
+from latentstore import METRICS, PROTOCOLS, STORAGES, VAES, Comparison, VaeRow, compare
+from latentstore.comparison.equal_quality import equal_qualities
 from latentstore.comparison.published import CAVEATS, STUDY_SOURCE
 from latentstore.comparison.rate_curves import ENCODERS
+from latentstore.comparison.rate_report import storage_table
 from latentstore.comparison.report import (
     cost_table,
     markdown,
-    number,
     published_table,
     quality_table,
     sections,
     title,
     to_json,
 )
+from latentstore.comparison.text_table import number
 from latentstore.errors import VaeError
 from latentstore.vaes.interface import LoadOptions, Vae
 
@@ -187,6 +189,97 @@ def test_json_says_everything(found: Comparison) -> None:
     assert jpeg["points"][0]["scores"].keys() == {"psnr"}
     assert avig["points"] == []
     assert data["rate"]["vaes"]["sdxl"]["scores"]["psnr"] == found.vaes[0].rate_scores["psnr"]
+
+
+# Storages ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored() -> Comparison:
+    encoders = [replace(ENCODERS["JPEG"], qualities=(1, 30))]
+    return compare(RESISC, [SDXL, OFFLINE], encoders=encoders, storages=list(STORAGES.values()))
+
+
+def test_every_storage_has_a_line_and_every_number_its_digits(stored: Comparison) -> None:
+    table = storage_table(stored)
+    assert table is not None
+    assert table.title == "Storages, on 6 pictures"
+    assert table.columns == (
+        *("VAE", "storage", "step>", "latent bits/pixel>", "entropy bits/pixel>"),
+        *("PSNR, dB>", "dB lost>"),
+    )
+    points = stored.vaes[0].storages
+    assert [row[:3] for row in table.rows] == [
+        ("sdxl", point.storage, f"1/{round(1 / point.step)}" if point.step else "-") for point in points
+    ]
+    assert table.rows[0][3:] == (
+        f"{points[0].bits_per_pixel:.3f}",
+        f"{points[0].entropy_bits_per_pixel:.3f}",
+        f"{points[0].scores['psnr']:.2f}",
+        f"{points[0].loss_db:.3f}",
+    )
+    markdown_table = tables_of(markdown(stored))[-1]
+    assert markdown_table[2:] == [list(row) for row in table.rows]
+    assert "### Storages, on 6 pictures\n" in markdown(stored)
+
+
+def test_a_perceptual_metric_stands_after_the_loss(stored: Comparison) -> None:
+    with_mae = replace(
+        stored,
+        rate_metrics=(*stored.rate_metrics, METRICS["mae"]),
+        vaes=tuple(
+            replace(
+                vae,
+                storages=tuple(replace(point, scores={**point.scores, "mae": 0.0125}) for point in vae.storages),
+            )
+            for vae in stored.vaes
+        ),
+        curves=(),
+    )
+    table = storage_table(with_mae)
+    assert table is not None
+    assert table.columns[-2:] == ("dB lost>", "MAE>")
+    assert {row[-1] for row in table.rows} == {"0.0125"}
+
+
+def test_the_sentences_and_the_json_say_what_the_same_quality_costs(stored: Comparison) -> None:
+    remarks = dict(sections(stored))
+    (found,) = equal_qualities(stored)
+    assert remarks["Bytes for the same quality"] == [("sdxl", found.sentence())]
+    assert found.sentence() in markdown(stored).replace("&lt;", "<")
+    how = dict(remarks["How it was measured"])
+    assert "column `latent` alone in a compact Parquet shard" in how["storages"]
+    assert "rate figure" not in how
+    data = json.loads(json.dumps(to_json(stored), allow_nan=False))["rate"]
+    assert data["equal_quality"][0]["sentence"] == found.sentence()
+    assert data["equal_quality"][0]["metric"] == "psnr"
+    assert set(data["vaes"]) == {"sdxl"}
+    for point, measured in zip(data["vaes"]["sdxl"]["storages"], stored.vaes[0].storages, strict=True):
+        assert point == {
+            "storage": measured.storage,
+            "step": measured.step,
+            "latent_bytes": measured.latent_bytes,
+            "bits_per_pixel": measured.bits_per_pixel,
+            "entropy_bits_per_pixel": measured.entropy_bits_per_pixel,
+            "scores": dict(measured.scores),
+            "loss_db": measured.loss_db,
+            "widened": list(measured.widened),
+        }
+
+
+def test_wider_steps_are_told(stored: Comparison) -> None:
+    vae = stored.vaes[0]
+    wide = replace(vae, storages=(*vae.storages[:-1], replace(vae.storages[2], widened=(0, 2))))
+    how = dict(dict(sections(replace(stored, vaes=(wide,))))["How it was measured"])
+    assert how["wider steps"] == "Channels of sdxl that reach beyond 127 steps and got wider ones: 2 (int8, step 1/4)."
+
+
+def test_without_storages_nothing_is_said_of_them(found: Comparison) -> None:
+    assert storage_table(found) is None
+    assert "Storages" not in markdown(found)
+    assert "Bytes for the same quality" not in dict(sections(found))
+    assert to_json(found)["rate"]["equal_quality"] == []
+    assert "everything that was stored" in dict(dict(sections(found))["How it was measured"])["rate figure"]
 
 
 def test_numbers_as_people_read_them() -> None:

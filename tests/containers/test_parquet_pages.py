@@ -52,7 +52,8 @@ def test_plain_values_lie_where_it_says(rows: int, dtype: str, group: int, optio
     for number, chunk in enumerate(chunks):
         theirs = metadata.row_group(number).column(3)
         assert theirs.path_in_schema.startswith("latent.")
-        assert chunk == ColumnChunk(chunk.rows, theirs.num_values, compressed=False, offset=theirs.data_page_offset)
+        size, offset = theirs.total_compressed_size, theirs.data_page_offset
+        assert chunk == ColumnChunk(chunk.rows, theirs.num_values, compressed=False, offset=offset, bytes=size)
         page = data_page(memoryview(content), chunk.offset)
         assert page.plain
         assert page.values == chunk.values == 3 * chunk.rows

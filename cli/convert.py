@@ -1,0 +1,238 @@
+"""`latentstore convert`: a dataset in another container, storage or layout, without encoding a picture again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    AutoStorage,
+    Device,
+    RowName,
+    Step,
+    StorageName,
+    device_name,
+    json_option,
+    metric_weights_option,
+    vae_location_option,
+)
+from .output import Page, print_json
+from .progress import BuildDisplay
+from .show import counted_splits, quality_pairs, size_sentence, storage_pairs
+from .verify import _rows
+
+if TYPE_CHECKING:
+    from latentstore import ConvertProgress, Manifest
+    from latentstore.manifest import StorageInfo
+    from latentstore.storage.interface import StorageRow
+
+
+@click.command("convert", short_help="Change container, storage or layout of a dataset.")
+@click.argument("location", metavar="LOCATION")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Repository folder; the result goes into DIR/CONFIG. It is created where it does not exist.",
+)
+@click.option("--config", metavar="NAME", help="Config to read, where LOCATION holds several.")
+@click.option("--name", default="", metavar="NAME", help="Name of the result.  [default: that of the config]")
+@click.option(
+    "--container",
+    type=RowName("latentstore.containers.table", "CONTAINERS"),
+    metavar="NAME",
+    help="File format of the shards; see `latentstore list containers`.  [default: as it is]",
+)
+@click.option(
+    "--storage",
+    type=StorageName(),
+    metavar="NAME",
+    help="Number format, see `latentstore list storages`; `auto` takes the smallest that keeps --max-psnr-drop.  "
+    "[default: as it is]",
+)
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="compact: compressed, to publish; fast: uncompressed, to train from.  [default: as it is, where the container "
+    "has it]",
+)
+@click.option(
+    "--step",
+    type=Step(),
+    help="Of int8: the step, as a share of each channel's standard deviation.  [default: 1/16]",
+)
+@click.option(
+    "--max-psnr-drop",
+    type=click.FloatRange(min=0),
+    metavar="DB",
+    help="Mean PSNR that storing may cost: what `auto` keeps to, and what is held against the result; with --strict a "
+    "result that lost more is not sealed.  [default: 0.02 for auto]",
+)
+@click.option(
+    "--calibration",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    metavar="N",
+    help="Pictures that `auto` is chosen on.",
+)
+@click.option(
+    "--measure/--no-measure",
+    default=None,
+    help="Measure the quality again where numbers change, on the source's pictures; or leave all scores out.  "
+    "[default: measure where pictures and VAE are at hand]",
+)
+@click.option(
+    "--source",
+    "--source-location",
+    "source",
+    metavar="SOURCE",
+    help="Where to read the source's pictures, if not where the manifest says: a folder, hub:user/repo[@revision] or a "
+    "name of `latentstore list sources`.",
+)
+@vae_location_option
+@click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    help="Where the VAE decodes; auto takes a CUDA device where there is one.",
+)
+@metric_weights_option
+@click.option("--strict", is_flag=True, help="Seal nothing that lost more than --max-psnr-drop.")
+@json_option
+def command(
+    location: str,
+    out: str,
+    *,
+    config: str | None,
+    name: str,
+    storage: StorageRow | AutoStorage | None,
+    source: str | None,
+    vae_location: str | None,
+    device: str,
+    metric_weights: str | None,
+    as_json: bool,
+    **kept: Any,
+) -> None:
+    """Write a latent dataset again, in another container, storage or layout; no picture is encoded again.
+
+    Where every number stays the same, scores and summaries stay too. Where numbers are rounded, quality is measured
+    again on the source's own pictures; where those or the VAE are not at hand, scores are left out and the result says
+    so. A damaged dataset is refused. Stopped for whatever reason, the same command continues.
+
+    LOCATION is the folder of a repository, or of one config in it.
+
+    \b
+    Examples:
+      latentstore convert out --out fast --layout fast
+      latentstore convert out --out small --storage int8 --step 1/8
+      latentstore convert out --out small --storage auto --max-psnr-drop 0.05
+      latentstore convert out --out tar --container webdataset --name mine-tar
+    """
+    from latentstore import convert, open_store
+
+    store = open_store(location, config)
+    before = store.manifest
+    source_found, vae_found = _rows(location, config, source, vae_location)
+    display = _Notes()
+    with display:
+        manifest = convert(
+            store,
+            out,
+            new_config=name,
+            storage="auto" if isinstance(storage, AutoStorage) else storage,
+            source=source_found,
+            vae=vae_found,
+            device=device_name(device),
+            metric_weights=Path(metric_weights) if metric_weights else None,
+            progress=display,
+            **kept,
+        )
+    if as_json:
+        print_json(_result(manifest, before, out, already_complete=not display.called, note=display.note))
+    else:
+        _summary(manifest, before, out, already_complete=not display.called, note=display.note)
+
+
+class _Notes(BuildDisplay):
+    """The display of a build, which also keeps what there is to say about measuring."""
+
+    def __init__(self) -> None:
+        super().__init__(opening="Opening the dataset.")
+        self.note = ""
+
+    def __call__(self, progress: ConvertProgress) -> None:  # type: ignore[override]
+        """Show this report."""
+        self.note = progress.note
+        super().__call__(progress)
+
+
+def _result(manifest: Manifest, before: Manifest, out: str, *, already_complete: bool, note: str) -> dict[str, Any]:
+    from latentstore.json_records import plain
+
+    return {
+        "location": out,
+        "config": manifest.config,
+        "already_complete": already_complete,
+        "not_measured_because": note,
+        "stored_bytes_before": before.size.stored_bytes,
+        "stored_bytes": manifest.size.stored_bytes,
+        "manifest": plain(manifest),
+    }
+
+
+def _summary(manifest: Manifest, before: Manifest, out: str, *, already_complete: bool, note: str) -> None:
+    page = Page()
+    folder = Path(out) / manifest.config
+    if already_complete:
+        page.heading(f"Already complete, nothing to do: {folder} holds the result of this very conversion.")
+    else:
+        page.heading(f"Converted {before.config} into {folder}")
+    channels, height, width = manifest.latent_shape
+    size = manifest.size
+    share = size.stored_bytes / before.size.stored_bytes
+    page.line()
+    page.pairs(
+        [
+            ("rows", counted_splits(manifest)),
+            ("latent", f"{channels}x{height}x{width}, raw, of VAE {manifest.vae.name}"),
+            ("from", _form(before.storage)),
+            ("to", _form(manifest.storage)),
+            *storage_pairs(manifest),
+            ("numbers", _numbers(manifest, note)),
+            *quality_pairs(manifest),
+            ("bytes", f"{before.size.stored_bytes:,} before, {size.stored_bytes:,} now ({share:.2f}x)"),
+            ("size", size_sentence(manifest)),
+            ("entropy", f"{size.entropy_bytes:,} bytes, of the stored numbers one by one"),
+        ]
+    )
+    page.line()
+    page.line("Check it:")
+    page.code([f"latentstore verify {shlex.quote(out)} --config {shlex.quote(manifest.config)}"])
+    page.print()
+
+
+def _form(storage: StorageInfo) -> str:
+    return f"{storage.name} in {storage.container}, layout {storage.layout}"
+
+
+def _numbers(manifest: Manifest, note: str) -> str:
+    """What became of the numbers, whether that was measured, and how it can be."""
+    last = manifest.storage.converted[-1]
+    if last.lossless:
+        return "every raw latent is the same to the last bit" + ("; scores are kept" if manifest.metrics else "")
+    if last.measured:
+        means = {name: summary.mean for name, summary in manifest.quality.items()}
+        apart = [
+            f"{name} {old:.4g} before, {means[name]:.4g} now"
+            for name, old in last.quality_before.items()
+            if old is not None and means.get(name) is not None
+        ]
+        return "; ".join(["rounded, and measured again", *apart])
+    why = f" ({note})" if note else ""
+    return f"rounded, and NOT measured again{why}: to measure, convert into another --out with --measure"

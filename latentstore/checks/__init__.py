@@ -1,0 +1,1 @@
+"""The checks of `verify`: what each looks at, and what it finds wrong."""

@@ -1,0 +1,150 @@
+"""The stored numbers: each row's checksum, and what all of them add up to."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentstore.checks.interface import Finding, Findings, Inspection, ShardNumbers, ShardVisit, some
+from latentstore.entropy import ByteCounts
+from latentstore.manifest import FILE_NAME, ChannelNumbers
+from latentstore.seal import channel_numbers
+from latentstore.shards import crc32_of
+from latentstore.statistics import ChannelStatistics
+from latentstore.value_counts import WIDEST, WORTH_IT, ValueCounts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from latentstore.storage.interface import Storage
+
+STATISTICS_TOLERANCE = 1e-9
+"""Relative: statistics are recomputed in float64 from the same numbers, merged in another order."""
+ENTROPY_TOLERANCE = 1
+"""Bytes: the recorded number is rounded up from a sum of floats."""
+EDGES = (1, 255)
+"""The bytes of numbers at 127 steps, where clipped ones end."""
+
+
+def check_checksums(_: Inspection, shard: ShardVisit) -> Findings:
+    """Each row's bytes have the CRC-32 in its own column."""
+    for start, stored in shard.blocks():
+        wanted = shard.columns["latent_crc32"][start : start + len(stored)]
+        for row, (found, recorded) in enumerate(zip(crc32_of(stored), wanted, strict=True), start):
+            if found != recorded:
+                message = f"row {row} has CRC-32 {found}, its column says {recorded}: its latent was changed"
+                yield Finding(shard.info.path, message)
+
+
+def note_checksums(inspection: Inspection) -> Findings:
+    """After all shards: how many were compared."""
+    inspection.note = f"{len(inspection.sound_rows()):,} checksums"
+    yield from ()
+
+
+def check_latents(inspection: Inspection, shard: ShardVisit) -> Findings:
+    """Numbers are finite, and of int8 none is the byte 0; counts them for what is checked after all shards."""
+    storage = inspection.store.storage()
+    channels, height, width = inspection.manifest.latent_shape
+    tally = _Tally(storage, channels, shard.info.rows * height * width)
+    for _, stored in shard.blocks():
+        tally.add(stored)
+    if not tally.spoilt:
+        inspection.numbers[shard.info.path] = tally.numbers
+        return
+    what = "a number that is not finite" if storage.dtype.kind == "f" else "the byte 0, which is never written"
+    for start, stored in shard.blocks():
+        for row in np.flatnonzero(_forbidden(stored).reshape(len(stored), -1).any(axis=1)).tolist():
+            yield Finding(shard.info.path, f"row {start + row} holds {what}")
+
+
+class _Tally:
+    """What the stored numbers of a shard add up to: value by value where that is less work than number by number."""
+
+    def __init__(self, storage: Storage, channels: int, numbers: int) -> None:
+        self._storage = storage
+        width = storage.dtype.itemsize
+        by_value = width == 1 or (width <= WIDEST and numbers >= WORTH_IT)
+        self._values = ValueCounts.empty(channels, storage.dtype) if by_value else None
+        self._bytes = ByteCounts.empty(channels, width)
+        self._statistics = ChannelStatistics.empty(channels)
+        self._spoilt = False
+
+    def add(self, stored: NDArray[Any]) -> None:
+        """Stored numbers (n, C, h, w)."""
+        if self._values is not None:
+            self._values.add(stored)
+            return
+        self._spoilt = self._spoilt or bool(_forbidden(stored).any())
+        if not self._spoilt:
+            self._bytes = self._bytes.merge(ByteCounts.of(stored))
+            self._statistics = self._statistics.merge(ChannelStatistics.of(self._storage.decode(stored)))
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a number occurs that must not be stored."""
+        if self._values is None:
+            return self._spoilt
+        every = np.arange(self._values.counts.shape[1], dtype=f"<u{self._values.dtype.itemsize}")
+        return bool(self._values.counts[:, _forbidden(every.view(self._values.dtype))].any())
+
+    @property
+    def numbers(self) -> ShardNumbers:
+        """Of numbers that may all be stored."""
+        if self._values is None:
+            return ShardNumbers(self._statistics, self._bytes)
+        return ShardNumbers(self._values.statistics(self._storage), self._values.bytes)
+
+
+def _forbidden(stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where stored numbers are not finite, or the byte 0."""
+    return np.asarray(~np.isfinite(stored) if stored.dtype.kind == "f" else stored == 0)
+
+
+def check_sums(inspection: Inspection) -> Findings:
+    """After all shards: statistics of each split, entropy, and clipped numbers, where every shard could be read."""
+    manifest, numbers = inspection.manifest, inspection.numbers
+    partial = []
+    for split, info in manifest.splits.items():
+        if any(shard.path not in numbers for shard in info.shards):
+            partial.append(split)
+            continue
+        found = ChannelStatistics.empty(manifest.vae.channels)
+        for shard in info.shards:
+            found = found.merge(numbers[shard.path].statistics)
+        yield from _statistics(split, channel_numbers(found), manifest.statistics[split])
+    if not partial:
+        yield from _entropy(inspection)
+        yield from _clipped(inspection)
+    rows = sum(info.rows for _, info in inspection.shards() if info.path in numbers)
+    unsaid = f"; statistics of {some(partial)} and the entropy need every shard" if partial else ""
+    inspection.note = f"{rows:,} latents read{unsaid}"
+
+
+def _statistics(split: str, found: ChannelNumbers, recorded: ChannelNumbers) -> Findings:
+    for name in ("mean", "std", "minimum", "maximum"):
+        have, want = np.asarray(getattr(found, name)), np.asarray(getattr(recorded, name))
+        scale = np.maximum(np.abs(np.asarray(recorded.std)), 1e-12)
+        if not np.all(np.abs(have - want) <= STATISTICS_TOLERANCE * scale + STATISTICS_TOLERANCE * np.abs(want)):
+            yield Finding(FILE_NAME, f"statistics.{split}.{name} is not that of the stored latents")
+
+
+def _entropy(inspection: Inspection) -> Findings:
+    found = math.ceil(math.fsum(shard.counts.bits for shard in inspection.numbers.values()) / 8)
+    recorded = inspection.manifest.size.entropy_bytes
+    if abs(found - recorded) > ENTROPY_TOLERANCE:
+        yield Finding(FILE_NAME, f"size.entropy_bytes is {recorded:,}, that of the stored numbers is {found:,}")
+
+
+def _clipped(inspection: Inspection) -> Findings:
+    """A clipped number is stored at the edge of what can be, so there are at least as many there."""
+    recorded = inspection.manifest.storage.clipped
+    if recorded is None:
+        return
+    counts = np.sum([shard.counts.counts[:, 0] for shard in inspection.numbers.values()], axis=0)
+    for channel, (claimed, edge) in enumerate(zip(recorded, counts[:, EDGES].sum(axis=1).tolist(), strict=True)):
+        if not 0 <= claimed <= edge:
+            message = f"storage.clipped[{channel}] is {claimed}, but {edge} numbers lie at 127 steps"
+            yield Finding(FILE_NAME, message)
