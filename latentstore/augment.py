@@ -99,7 +99,7 @@ def _box(random: np.random.Generator, alpha: float, height: int, width: int) -> 
 
 
 def _random(alpha: float, generator: torch.Generator | None) -> np.random.Generator:
-    """numpy's generator, seeded by torch's: torch draws no Beta from a generator of one's own."""
+    """A generator of numpy, seeded by torch's: torch draws no Beta from a generator of one's own."""
     import torch
 
     if not 0 < alpha < math.inf:
@@ -131,7 +131,8 @@ def _one_hot(batch: Mapping[str, Any], classes: int, name: str) -> torch.Tensor:
     if (labels < 0).any():
         row = int((labels < 0).nonzero()[0])
         raise RequestError(
-            f"Row {row} of the batch has no label (-1), so it cannot be mixed: leave such rows out with load_latents' filter."
+            f"Row {row} of the batch has no label (-1), so it cannot be mixed: leave such rows out with the filter of "
+            "load_latents."
         )
     if (labels >= classes).any():
         raise RequestError(f"Expected labels below {classes}, the number of classes, found {int(labels.max())}.")

@@ -14,7 +14,9 @@
         ├── NotSealedError              there is no manifest (yet)
         ├── ManifestError               a field of the manifest is wrong; the path to the field is named
         │   └── UnsupportedVersionError written in a format this version cannot read
-        └── DamagedShardError           a shard is missing, cut, or not the one the manifest describes
+        ├── DamagedShardError           a shard is missing, cut, or not the one the manifest describes
+        └── FetchError                  a file that lies elsewhere cannot be fetched
+            └── MissingFileError        there is no file of that name there
 
 ``RequestError`` and its children also are ``ValueError``, so code that knows nothing of this library behaves.
 """
@@ -96,3 +98,11 @@ class UnsupportedVersionError(ManifestError):
 
 class DamagedShardError(StoreError):
     """A shard is missing, cut, or not the one that the manifest describes."""
+
+
+class FetchError(StoreError):
+    """A file that lies elsewhere cannot be fetched, or not in the way that is needed."""
+
+
+class MissingFileError(FetchError):
+    """There is no file of that name where the dataset should lie."""

@@ -324,14 +324,22 @@ class Reading:
         self._rows = dataset._rows[rows]  # noqa: SLF001 (one module)
         self._addresses = dataset._latents().addresses_of(self._rows)  # noqa: SLF001
         self._scalars = {name: _picked(values, self._rows) for name, values in dataset._scalars.items()}  # noqa: SLF001
+        self._shape = dataset.latent_shape
+        self._room: torch.Tensor | None = None
+
+    def _bytes_for(self, count: int) -> torch.Tensor:
+        """Room for the stored bytes of a batch, which nobody else sees: the same for each."""
+        if self._room is None or len(self._room) < count:
+            self._room = _new("stored", (count, self._dataset.row_bytes), self._dataset._latents().byte)  # noqa: SLF001
+        return self._room if len(self._room) == count else self._room[:count]
 
     def batch(self, start: int, stop: int, output: Output) -> dict[str, Any]:
         """The rows from ``start`` to ``stop`` of the order, in memory from ``output(name, shape, dtype)``."""
         dataset = self._dataset
         latents = dataset._latents()  # noqa: SLF001
-        stored = output("stored", (stop - start, latents.row_bytes), latents.byte)
+        stored = self._bytes_for(stop - start)
         latents.read(self._rows[start:stop], self._addresses[start:stop], stored)
-        latent = output("latent", (stop - start, *dataset.latent_shape), dataset.dtype)
+        latent = output("latent", (stop - start, *self._shape), dataset.dtype)
         dataset._conversion(stored, latent)  # noqa: SLF001
         batch = {"latent": latent, **{name: values[start:stop] for name, values in self._scalars.items()}}
         if dataset.decodes:

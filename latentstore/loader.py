@@ -170,7 +170,8 @@ class LatentLoader:
         pool = self._pools.get(name)
         if pool is None:
             pool = self._pools[name] = Recycled((self.batch_size, *shape[1:]), dtype)
-        return pool.take()[: shape[0]]
+        found = pool.take()
+        return found if shape[0] == self.batch_size else found[: shape[0]]
 
 
 def _check(dataset: LatentDataset, batch_size: int, rank: int, world_size: int, prefetch: int) -> None:

@@ -46,10 +46,7 @@ def columns_in(condition: str, known: Sequence[str]) -> list[str]:
 def rows_where(condition: str, columns: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None) -> Mask:
     """Which rows satisfy the condition, (N,) bool."""
     columns_in(condition, list(columns))
-    named = dict(columns)
-    if class_names is not None and "label" in named:
-        named["label"] = [None if label is None else class_names[label] for label in list(named["label"])]
-    return _mask(_parsed(condition).body, named, condition, class_names)
+    return _mask(_parsed(condition).body, columns, condition, class_names)
 
 
 def _parsed(condition: str) -> ast.Expression:
@@ -96,7 +93,9 @@ def _compare(
     for name, constant in ((left, right), (right, left)):
         if isinstance(name, ast.Name) and name.id == "label" and class_names is not None:
             _check_classes(_constant(constant, text), class_names)
-    quick = _quick(left, operation, right, columns, text) if class_names is None or not _of_label(left, right) else None
+    if class_names is not None and any(isinstance(side, ast.Name) and side.id == "label" for side in (left, right)):
+        columns = {**columns, "label": _Labels(columns["label"], class_names)}
+    quick = _quick(left, operation, right, columns, text)
     if quick is not None:
         return quick
     pairs = zip(_values(left, columns, count, text), _values(right, columns, count, text), strict=True)
@@ -114,8 +113,22 @@ ARRAYS: dict[type[ast.cmpop], Callable[[NDArray[Any], Any], Any]] = {
 }
 
 
-def _of_label(left: ast.expr, right: ast.expr) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == "label" for node in (left, right))
+class _Labels(Sequence[Any]):
+    """A column of labels that is read as class names."""
+
+    def __init__(self, labels: Sequence[Any], class_names: Sequence[str]) -> None:
+        found = labels if isinstance(labels, np.ndarray) else [-1 if label is None else label for label in labels]
+        self.numbers = np.asarray(found, np.int64)
+        self._names = [*class_names, None]  # the last stands for -1
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._names[self.numbers[row]]
+
+    def number_of(self, name: Any) -> int:
+        return self._names.index(name)
 
 
 def _quick(
@@ -123,9 +136,16 @@ def _quick(
 ) -> Mask | None:
     """All rows at once where a column of numbers is held against numbers; None where it is not."""
     values = columns[left.id] if isinstance(left, ast.Name) else None
-    if not isinstance(values, np.ndarray) or isinstance(right, ast.Name):
+    if not isinstance(values, (np.ndarray, _Labels)) or isinstance(right, ast.Name):
         return None
     constant = _constant(right, text)
+    if isinstance(values, _Labels):
+        if type(operation) not in (ast.Eq, ast.NotEq, ast.In, ast.NotIn):
+            return None
+        several = isinstance(constant, (tuple, list, set))
+        numbers = [values.number_of(name) for name in (constant if several else [constant])]
+        found = np.asarray(ARRAYS[type(operation)](values.numbers, numbers if several else numbers[0]), bool)
+        return found & (values.numbers >= 0)
     listed = list(constant) if isinstance(constant, (tuple, list, set)) else [constant]
     if not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in listed):
         return None

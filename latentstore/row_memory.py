@@ -79,8 +79,10 @@ class Recycled:
 
         self._shape = shape
         self._dtype = dtype
-        self._bytes = int(np.prod(shape)) * torch.empty(0, dtype=dtype).element_size()
-        self._arrays: list[NDArray[np.uint8]] = [self._allocated()]
+        known = dtype != torch.bfloat16  # numpy has none, but integers as wide
+        self._numpy = np.dtype(str(dtype).removeprefix("torch.") if known else "int16")
+        self._view = None if known else dtype
+        self._arrays: list[NDArray[Any]] = [self._allocated()]
         self._free = self._holders(0)  # as many as hold an array that nobody was given
 
     def take(self) -> torch.Tensor:
@@ -93,17 +95,18 @@ class Recycled:
         self._arrays.append(self._allocated())
         return self._tensor(self._arrays[-1])
 
-    def _allocated(self) -> NDArray[np.uint8]:
-        return np.empty(self._bytes, np.uint8)
+    def _allocated(self) -> NDArray[Any]:
+        return np.empty(self._shape, self._numpy)
 
     def _holders(self, place: int) -> int:
         # A tensor made from an array, and all of its views, hold the array until the last of them is gone.
         return sys.getrefcount(self._arrays[place])
 
-    def _tensor(self, array: NDArray[np.uint8]) -> torch.Tensor:
+    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         import torch
 
-        return torch.from_numpy(array).view(self._dtype).view(self._shape)
+        tensor = torch.from_numpy(array)
+        return tensor if self._view is None else tensor.view(self._view)
 
 
 class Conversion:
@@ -124,7 +127,7 @@ class Conversion:
         self._stored = _torch_dtype(storage.dtype)
         self._patch = normalisation.patch if normalisation is not None else 1
         self._zero, steps = storage.zero, storage.steps
-        self._steps = None if steps is None else torch.tensor(steps)[:, None, None, None, None]
+        self._steps = None if steps is None else torch.tensor(steps)[:, None, None]
         channels, height, width = latent_shape
         gain, offset = normalisation.affine(channels) if normalisation is not None else (np.ones(1), np.zeros(1))
         self._gain = torch.from_numpy(gain).float()[:, None, None] if (gain != 1).any() else None
@@ -141,13 +144,17 @@ class Conversion:
         count, patch = len(stored), self._patch
         channels, height, width = self._shape
         found = out if self._dtype == torch.float32 else self._scratch_like(out)
-        cells = stored.view(self._stored).view(count, channels, height // patch, patch, width // patch, patch)
-        inner = found.view(count, channels, patch, patch, height // patch, width // patch)
-        inner.copy_(cells.permute(0, 1, 3, 5, 2, 4))
+        numbers = stored.view(self._stored)
+        if patch == 1:
+            found.copy_(numbers.view(found.shape))
+        else:
+            cells = numbers.view(count, channels, height // patch, patch, width // patch, patch)
+            inner = found.view(count, channels, patch, patch, height // patch, width // patch)
+            inner.copy_(cells.permute(0, 1, 3, 5, 2, 4))
         if self._zero:
             found.sub_(self._zero)
         if self._steps is not None:
-            inner.mul_(self._steps)
+            found.view(count, channels, patch * patch, -1).mul_(self._steps)
         if self._gain is not None:
             found.mul_(self._gain)
         if self._offset is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, RequestError, StoreError, WrongVaeError
@@ -81,7 +81,7 @@ class LatentStore:
         return found
 
     @cached_property
-    def _sound_index(self) -> Path:
+    def _sound_index(self) -> Path | BinaryIO:
         """The index, once its bytes were found to be those of the manifest: labels and filters rely on it."""
         path, info = self.folder / self.manifest.index.path, self.manifest.index
         if not path.is_file():
@@ -129,6 +129,12 @@ def open_store(location: str | Path, config: str | None = None) -> LatentStore:
 
 
 def _opened(folder: Path, manifest: Manifest) -> LatentStore:
+    check_known(folder, manifest)
+    return LatentStore(folder, manifest)
+
+
+def check_known(folder: object, manifest: Manifest) -> None:
+    """StoreError where this version cannot read the shards that a manifest found in ``folder`` describes."""
     if manifest.storage.container not in CONTAINERS or manifest.storage.name not in STORAGES:
         message = (
             f"{folder} uses container {manifest.storage.container!r} and storage {manifest.storage.name!r}, "
@@ -139,7 +145,6 @@ def _opened(folder: Path, manifest: Manifest) -> LatentStore:
     if manifest.storage.dtype != dtype:
         message = f"expected {dtype} for storage {manifest.storage.name}, found {manifest.storage.dtype!r}"
         raise ManifestError(message, field="storage.dtype")
-    return LatentStore(folder, manifest)
 
 
 def _chosen(root: Path, config: str | None) -> str:

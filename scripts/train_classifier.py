@@ -1,12 +1,11 @@
 """Scene classification from latents, beside the same kind of network on pixels: accuracy, F1, and where the time goes.
 
 python scripts/train_classifier.py                           960 drawn scenes of 64x64, built in ./demo-training
-python scripts/train_classifier.py LOCATION --mix cutmix --epochs 60
+python scripts/train_classifier.py LOCATION --mix cutmix --epochs 40
 
-Both networks follow one recipe and have about as many parameters; batches, steps and optimiser are the same. Pixels are
-the source's own pictures as they were prepared for the VAE (all of one size), read once and kept in memory as uint8;
-where the source is not at hand they are what the VAE makes of the latents, and the table says which. Held out is the
-dataset's own test split, else a seeded quarter of each class (tiles of one picture may then fall on both sides).
+Both networks follow one recipe with as many parameters, batches and steps. Pixels are the source's own pictures as they
+were prepared for the VAE, kept in memory as uint8; where the source is not at hand, what the VAE makes of the latents.
+Held out is the split called test, else a seeded quarter of each class (tiles of one picture may fall on both sides).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,40 +21,38 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from latentstore import SOURCES, VAES, BuildPlan, LatentDataset, build, cutmix, load_latents, mixup, open_store
 from latentstore.records import Tile
 from latentstore.remeasure import Unavailable, originals_of
 
-MIXES: dict[str, Callable[..., Any]] = {"none": lambda batch, *_, **__: batch, "mixup": mixup, "cutmix": cutmix}
-PARAMETERS = 150_000  # of each network, at least
+MIXES: dict[str, Any] = {"none": lambda batch, *_, **__: batch, "mixup": mixup, "cutmix": cutmix}
 
 
 def main() -> None:
     """Train on both and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("location", nargs="?", help="folder of a latent dataset with classes; default: drawn scenes")
+    parser.add_argument("location", nargs="?", help="a latent dataset with classes; default: drawn scenes are encoded")
     parser.add_argument("--scenes", type=int, nargs=2, default=(960, 64), metavar=("COUNT", "SIDE"))
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--mix", choices=MIXES, default="none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    if options.device == "auto":
-        options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    options.device = options.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
     if options.location is None:  # a finished build is found again, so only the first run waits for it
-        source = replace(SOURCES["synthetic"], options={"count": options.scenes[0], "size": options.scenes[1]})
-        build(BuildPlan(source=source, vae=VAES["demo"], batch_size=32), "demo-training")
-        options.location = "demo-training/synthetic-demo"
-
+        scenes = replace(SOURCES["synthetic"], options={"count": options.scenes[0], "size": options.scenes[1]})
+        build(BuildPlan(source=scenes, vae=VAES["demo"], batch_size=32), "demo-training")
+        options.location = "demo-training"
     train, test = parts(options)
+    classes, size = len(train.class_names or ()), options.batch_size
     print(f"{len(train)} rows to train on, {len(test)} held out; {options.device}, {torch.get_num_threads()} threads")
-    loader = train.loader(options.batch_size, shuffle=True, seed=options.seed)
-    rows = [trained("latents", "latent", loader, test.loader(256), len(train.class_names or ()), options)]
-    pictures = [Pictures.of(part, options) for part in (train, test)]
-    rows.append(trained(f"pixels ({pictures[0].origin})", "image", *pictures, len(train.class_names or ()), options))
+    latents = train.loader(size, shuffle=True, seed=options.seed)
+    rows = [trained("latents", "latent", latents, test.loader(size), classes, options)]
+    both, origins = zip(*(pictures(part, options) for part in (train, test)), strict=True)
+    rows.append(trained(f"pixels ({origins[0]})", "image", *both, classes, options))
     print("\n| trained on | parameters | accuracy | macro F1 | weighted F1 | seconds an epoch | loading |")
     print("|---|---:|---:|---:|---:|---:|---:|", *rows, sep="\n")
 
@@ -65,12 +62,10 @@ def parts(options: argparse.Namespace) -> list[LatentDataset]:
     wanted: dict[str, Any] = {"columns": ["id", "label"], "device": options.device}
     if "test" in open_store(options.location).manifest.splits:
         return [load_latents(options.location, split=split, **wanted) for split in ("train", "test")]
-    labels = load_latents(options.location).labels
-    random = np.random.default_rng(options.seed)
+    labels, random = load_latents(options.location).labels, np.random.default_rng(options.seed)
     held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        rows = random.permutation(np.flatnonzero(labels == label))
-        held_out[rows[: max(1, len(rows) // 4)]] = True
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        held_out[random.choice(np.flatnonzero(labels == label), max(1, count // 4), replace=False)] = True
     return [load_latents(options.location, filter=lambda _, k=keep: k, **wanted) for keep in (~held_out, held_out)]
 
 
@@ -79,42 +74,41 @@ class Pictures:
     """Pictures in memory, in batches like those of a loader of latents, every pass in another order."""
 
     pixels: torch.Tensor  # (N, 3, H, W) uint8
-    labels: torch.Tensor
-    origin: str
+    labels: Any
     batch_size: int
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        for rows in torch.randperm(len(self.labels)).split(self.batch_size):
-            yield {"image": self.pixels[rows] / 127.5 - 1, "label": self.labels[rows]}
+        for rows in torch.randperm(len(self.labels)).split(self.batch_size):  # type: ignore[no-untyped-call]
+            yield {"image": self.pixels[rows] / 127.5 - 1, "label": torch.from_numpy(self.labels)[rows]}
 
-    @classmethod
-    def of(cls, part: LatentDataset, options: argparse.Namespace) -> Pictures:
-        """The source's pictures of these rows, else the decoded ones."""
-        store, labels = open_store(options.location), torch.from_numpy(part.labels)
-        try:
-            originals, index = originals_of(store), store.index(["id", "split", "source_sha256"])
-            rows = {name: row for row, name in enumerate(index["id"])}
-            tiles = [originals.tile(index, rows[name]) for batch in part.loader(256) for name in batch["id"]]
-            pixels = np.stack([tile.pixels for tile in tiles if isinstance(tile, Tile)])
-            return cls(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, "source", options.batch_size)
-        except Unavailable as reason:
-            print(f"pixels are decoded from the latents: {reason}")
-            decoded = [(part.decode(batch["latent"]) * 255).round().byte().cpu() for batch in part.loader(32)]
-            return cls(torch.cat(decoded), labels, "decoded", options.batch_size)
+
+def pictures(part: LatentDataset, options: argparse.Namespace) -> tuple[Pictures, str]:
+    """Those of a part's rows, and where they come from."""
+    try:
+        originals = originals_of(open_store(options.location))
+    except Unavailable as reason:
+        print(f"pixels are decoded from the latents: {reason}")
+        decoded = [(part.decode(batch["latent"]) * 255).round().byte().cpu() for batch in part.loader(32)]
+        return Pictures(torch.cat(decoded), part.labels, options.batch_size), "decoded"
+    index = open_store(options.location).index(["id", "split", "source_sha256"])
+    row_of = {name: row for row, name in enumerate(index["id"])}
+    tiles = [originals.tile(index, row_of[name]) for batch in part.loader(256) for name in batch["id"]]
+    found = [torch.from_numpy(tile.pixels).permute(2, 0, 1) for tile in tiles if isinstance(tile, Tile)]
+    if len(found) < len(tiles):
+        raise SystemExit(f"{len(tiles) - len(found)} pictures of the source are not those that were encoded.")
+    return Pictures(torch.stack(found), part.labels, options.batch_size), "source"
 
 
 def network(shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Pairs of 3x3 convolutions, the first of each halving the side until it is at most 4; as wide as it takes."""
-    pairs = max(2, math.ceil(math.log2(min(shape[1:]) / 4)))
-    for width in range(8, 4096, 2):
-        layers: list[nn.Module] = []
-        for number in range(2 * pairs):
-            convolution = nn.Conv2d(width if number else shape[0], width, 3, 2 - number % 2, padding=1, bias=False)
-            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
-        model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
-        if sum(numbers.numel() for numbers in model.parameters()) >= PARAMETERS:
-            break
-    return model
+    """Pairs of 3x3 convolutions of one width, the first of each halving the side: until it is at most 4, at least twice."""
+    channels, pairs = shape[0], max(2, math.ceil(math.log2(min(shape[1:]) / 4)))
+    square = 2 * pairs - 1  # 9 (square width^2 + channels width) parameters are to be 150,000
+    width = round((math.sqrt(channels**2 + 4 * square * 150_000 / 9) - channels) / (2 * square))
+    layers: list[nn.Module] = []
+    for number in range(2 * pairs):
+        convolution = nn.Conv2d(width if number else channels, width, 3, 2 - number % 2, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
 
 def trained(name: str, key: str, train: Iterable[Any], test: Iterable[Any], classes: int, options: Any) -> str:
@@ -132,7 +126,7 @@ def trained(name: str, key: str, train: Iterable[Any], test: Iterable[Any], clas
             loaded = time.perf_counter()
             loss = F.cross_entropy(model(inputs), labels, label_smoothing=0.1)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             last = loss.item()  # waits for the device, so that its seconds are counted here
             done = time.perf_counter()
@@ -140,18 +134,15 @@ def trained(name: str, key: str, train: Iterable[Any], test: Iterable[Any], clas
         schedule.step()
         share = loading / (loading + computing)
         print(f"{name}, epoch {epoch + 1}: loss {last:.3f}; loading {share:.1%}, computing {1 - share:.1%}", flush=True)
-
-    scores = [MulticlassAccuracy(classes, average="micro")]
-    scores += [MulticlassF1Score(classes, average=average) for average in ("macro", "weighted")]
     model.eval()
-    for batch in test:
-        with torch.inference_mode():
-            found = model(batch[key].to(options.device)).cpu()
-        for score in scores:
-            score.update(found, batch["label"])
-    numbers = f"{sum(numbers.numel() for numbers in model.parameters()):,}"
-    measured = " | ".join(f"{score.compute():.3f}" for score in scores)
-    return f"| {name} | {numbers} | {measured} | {(loading + computing) / options.epochs:.2f} | {share:.1%} |"
+    with torch.inference_mode():
+        found = [(model(batch[key].to(options.device)).cpu(), batch["label"]) for batch in test]
+    guess, truth = (torch.cat(parts) for parts in zip(*found, strict=True))
+    scores = [multiclass_accuracy(guess, truth, classes, average="micro")]
+    scores += [multiclass_f1_score(guess, truth, classes, average=average) for average in ("macro", "weighted")]
+    measured = " | ".join(f"{score:.3f}" for score in scores)
+    seconds = (loading + computing) / options.epochs
+    return f"| {name} | {sum(map(torch.numel, model.parameters())):,} | {measured} | {seconds:.2f} | {share:.1%} |"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from forged import edit_manifest
 
 from latentstore import CHECKS, open_store
 from latentstore.containers.parquet import open_parquet
+from latentstore.containers.parquet_pages import column_chunks
 from latentstore.containers.table import CONTAINERS
 from latentstore.split_latents import SplitLatents
 from latentstore.storage.table import STORAGES
@@ -181,3 +182,14 @@ def test_steps_that_the_statistics_contradict_are_refused_by_load(
         outcome = judged(fuzz, folder, fuzz.MANIFEST, expected["parquet fast int8"], mended=True)
         assert outcome.kind == fuzz.REFUSED
         assert outcome.note.startswith("manifest field 'storage.steps")
+
+
+def test_a_page_header_without_sense_is_refused_by_load_and_holds_no_map_open(
+    fuzz: ModuleType, folder: Path, expected: dict[str, Any]
+) -> None:
+    content = (folder / SHARD).read_bytes()
+    chunk = column_chunks(memoryview(content), "latent")[0]
+    (folder / SHARD).write_bytes(content[: chunk.offset] + b"\xff" * 8 + content[chunk.offset + 8 :])
+    outcome = judged(fuzz, folder, SHARD, expected[FAST])
+    assert outcome.kind == fuzz.REFUSED
+    assert "no readable page header" in outcome.note

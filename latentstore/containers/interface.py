@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +118,35 @@ class ShardReader(Protocol):
         """Scalar columns, each as a list with one value a row; None where there is none."""
 
 
+class ShardBytes(Protocol):
+    """A shard that lies elsewhere: its bytes, by ranges. Several threads may read."""
+
+    @property
+    def name(self) -> str:
+        """Where it lies, for messages."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` to before ``stop``, in one request."""
+
+
+class RangedShard(Protocol):
+    """One shard that lies elsewhere, opened for reading rows by ranges. Several threads may read."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds."""
+
+    def stored(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Stored bytes (len(rows), row_bytes) of these rows, which increase, as a new array; neighbours come at once.
+
+        Whether they are the ones that were written is not checked.
+        """
+
+
 def none_known(_: Path, __: ShardSchema, ___: str) -> Sequence[str]:
     """Of a container that opens no shard which deviates."""
     return ()
@@ -138,11 +167,15 @@ class ContainerRow:
     """Open a shard; raises DamagedShardError naming the file where it cannot be what the schema says."""
     write_index: Callable[[Path, ShardSchema, Mapping[str, Sequence[Any]]], None]
     """Write the scalar columns of all rows, with split, shard and row, to one small file."""
-    read_index: Callable[[Path, Sequence[str] | None], dict[str, list[Any]]]
+    read_index: Callable[[Path | BinaryIO, Sequence[str] | None], dict[str, list[Any]]]
     """Columns of that small file (all, or these)."""
-    index_arrays: Callable[[Path, Sequence[str], slice], dict[str, Any]]
+    index_arrays: Callable[[Path | BinaryIO, Sequence[str], slice], dict[str, Any]]
     """Columns of that small file for a run of its rows: numbers as numpy arrays (a missing one is NaN, a missing label
     -1), anything else as a list."""
+    open_ranges: Callable[[ShardBytes, ShardSchema], RangedShard]
+    """Open a shard that lies elsewhere, reading what tells where its rows are; raises DamagedShardError."""
+    rows_together: Callable[[ShardSchema, str], int]
+    """Rows that, in this layout, can only be read together; 1 where each lies by itself."""
     builder: str
     """Which reader of `datasets` its files need; the card of a repository can only list configs of one."""
     reader_features: Callable[[ShardSchema], Mapping[str, Any]] | None = None

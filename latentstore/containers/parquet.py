@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -123,22 +123,18 @@ class ParquetShard:
         """Byte offset of each row's numbers, or None where they must be decoded first."""
         row_bytes = self._schema.row_values * self._dtype.itemsize
         offsets = [np.empty(0, np.int64)]
-        with (
-            self._path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as buffer,
-        ):
-            chunks = column_chunks(buffer, "latent")
-            each = self._schema.row_values if self._nested else 1
-            wrong = any(chunk.values != chunk.rows * each for chunk in chunks)
-            if wrong or sum(chunk.rows for chunk in chunks) != self.rows:
-                message = f"Shard {self._path}: its row groups do not hold {self.rows} whole latents."
-                raise DamagedShardError(message)
-            for chunk in chunks:
-                first = self._first_value(buffer, chunk)
-                if first is None:
-                    return None
-                offsets.append(first + row_bytes * np.arange(chunk.rows, dtype=np.int64))
+        buffer = _mapped(self._path)
+        chunks = column_chunks(buffer, "latent")
+        each = self._schema.row_values if self._nested else 1
+        wrong = any(chunk.values != chunk.rows * each for chunk in chunks)
+        if wrong or sum(chunk.rows for chunk in chunks) != self.rows:
+            message = f"Shard {self._path}: its row groups do not hold {self.rows} whole latents."
+            raise DamagedShardError(message)
+        for chunk in chunks:
+            first = self._first_value(buffer, chunk)
+            if first is None:
+                return None
+            offsets.append(first + row_bytes * np.arange(chunk.rows, dtype=np.int64))
         return np.concatenate(offsets)
 
     def _first_value(self, buffer: memoryview, chunk: ColumnChunk) -> int | None:
@@ -176,12 +172,7 @@ def deviations(path: Path, schema: ShardSchema, layout: str) -> list[str]:
     wanted = _arrow_schema(schema)
     with damage_to(f"Shard {path} cannot be read as Parquet"):
         found = pq.read_schema(path, memory_map=True)
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as buffer,
-        ):
-            compressed = {chunk.compressed for chunk in column_chunks(buffer, "latent") if chunk.rows}
+        compressed = {chunk.compressed for chunk in column_chunks(_mapped(path), "latent") if chunk.rows}
         described = json.loads((found.metadata or {}).get(b"huggingface", b"null"))
     faults = []
     if found.names != wanted.names:
@@ -195,6 +186,12 @@ def deviations(path: Path, schema: ShardSchema, layout: str) -> list[str]:
     if compressed - {layout == COMPACT}:
         faults.append(f"is not written in layout {layout!r}, as the manifest says")
     return faults
+
+
+def _mapped(path: Path) -> memoryview:
+    """The bytes of a file, mapped for as long as anything refers to them: the traceback of an error may."""
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -214,7 +211,7 @@ def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[
     pq.write_table(table, path, compression="zstd", compression_level=ZSTD_LEVEL)
 
 
-def read_index(path: Path, names: Sequence[str] | None = None) -> dict[str, list[Any]]:
+def read_index(path: Path | BinaryIO, names: Sequence[str] | None = None) -> dict[str, list[Any]]:
     """Columns of the index; see ``ContainerRow.read_index``."""
     import pyarrow.parquet as pq
 
@@ -226,7 +223,7 @@ def read_index(path: Path, names: Sequence[str] | None = None) -> dict[str, list
         return {name: table.column(name).to_pylist() for name in table.column_names}
 
 
-def index_arrays(path: Path, names: Sequence[str], rows: slice) -> dict[str, Any]:
+def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice) -> dict[str, Any]:
     """Columns of the index as arrays; see ``ContainerRow.index_arrays``."""
     import pyarrow as pa
     import pyarrow.parquet as pq

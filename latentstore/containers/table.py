@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentstore.containers import parquet, webdataset
+from latentstore.containers import parquet, parquet_ranges, webdataset
 from latentstore.containers.interface import ContainerRow
 from latentstore.named_table import NamedTable
 
@@ -19,6 +19,8 @@ CONTAINERS = NamedTable(
             write_index=parquet.write_index,
             read_index=parquet.read_index,
             index_arrays=parquet.index_arrays,
+            open_ranges=parquet_ranges.open_parquet_ranges,
+            rows_together=parquet.rows_together,
             builder="parquet",
             deviations=parquet.deviations,
         ),
@@ -32,6 +34,8 @@ CONTAINERS = NamedTable(
             write_index=parquet.write_index,
             read_index=parquet.read_index,
             index_arrays=parquet.index_arrays,
+            open_ranges=webdataset.open_webdataset_ranges,
+            rows_together=webdataset.rows_together,
             builder="webdataset",
             reader_features=webdataset.reader_features,
             name_pattern="{split}-{index:06d}.{suffix}",

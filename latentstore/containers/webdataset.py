@@ -11,15 +11,16 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from latentstore.containers.damage import damage_to
 from latentstore.containers.json_rows import column_values, json_features, json_row, json_rows
 from latentstore.containers.row_gather import gathered
+from latentstore.containers.row_ranges import KeptTail, read_rows
 from latentstore.containers.ustar import BLOCK, END, digits_of, fill, header, set_checksums, whole_blocks
 from latentstore.errors import DamagedShardError
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from latentstore.containers.interface import RowBlock, ShardSchema
+    from latentstore.containers.interface import RowBlock, ShardBytes, ShardSchema
 
 FAST = "fast"
 NUMBERS, SCALARS, LABEL = b".latent.npy", b".json", b".cls"
@@ -42,6 +43,8 @@ FOOTER = struct.Struct("<8sQQ")
 """At the end of the table: magic, number of rows, CRC-32 of all before itself."""
 MAGIC = b"latents1"
 NPY_HEADER_BYTES = 128
+BEFORE = BLOCK + NPY_HEADER_BYTES
+"""Bytes of a row before its numbers: both headers."""
 ROW_DIGITS, ID_DIGITS = 10, 16
 ROWS_AT_ONCE = 1024
 
@@ -72,6 +75,16 @@ def open_webdataset(path: Path, schema: ShardSchema) -> TarShard:
     return TarShard(path, schema)
 
 
+def open_webdataset_ranges(source: ShardBytes, schema: ShardSchema) -> RangedTar:
+    """Open one shard that lies elsewhere; see ``ContainerRow.open_ranges``."""
+    return RangedTar(source, schema)
+
+
+def rows_together(_: ShardSchema, __: str) -> int:
+    """Every row lies by itself; see ``ContainerRow.rows_together``."""
+    return 1
+
+
 def reader_features(schema: ShardSchema) -> dict[str, Any]:
     """The columns that `datasets` gives of such shards; see ``ContainerRow.reader_features``."""
     scalars, text = json_features(schema), {"dtype": "string", "_type": "Value"}
@@ -92,8 +105,8 @@ class TarShard:
     def __init__(self, path: Path, schema: ShardSchema) -> None:
         self._path = path
         self._schema = schema
-        with damage_to(f"Shard {path} cannot be read as tar"):
-            self._table = _read_table(path)
+        with damage_to(f"Shard {path} cannot be read as tar"), path.open("rb") as file:
+            self._table = _read_table(partial(_bytes_of, file), path.stat().st_size)
         self.rows: int = len(self._table)
         self._offsets = self._table["numbers"].astype(np.int64)
         self._checked = np.zeros(self.rows, bool)
@@ -134,24 +147,12 @@ class TarShard:
             if found != wanted:
                 message = f"Shard {self._path} holds latents of {_in_words(found)}"
                 raise DamagedShardError(f"{message}, its manifest describes {_in_words(wanted)}.")
-        table, end = _placed(self._schema, self._table["json_bytes"], self._table["json_crc32"])
-        size = end + len(_offsets_file(table)) + len(END)
-        if size != self._path.stat().st_size or (table != self._table).any():
-            message = f"Shard {self._path}: its table of offsets does not describe the files of {self.rows} rows"
-            raise DamagedShardError(f"{message} with the columns that its manifest describes.")
+        _check_places(self._path, self._schema, self._table, self._path.stat().st_size)
 
     def _check_headers(self, rows: NDArray[np.int64]) -> None:
         """DamagedShardError unless both headers before the numbers of these rows are as they were written."""
-        size = BLOCK + NPY_HEADER_BYTES
-        found = np.lib.stride_tricks.sliding_window_view(self._bytes, size)[self._offsets[rows] - size]
-        expected = np.tile(np.frombuffer(_before_numbers(self._schema, _key(0, "")), np.uint8), (len(rows), 1))
-        ids = slice(ROW_DIGITS + 1, ROW_DIGITS + 1 + ID_DIGITS)
-        expected[:, :ROW_DIGITS] = digits_of(rows, base=10, count=ROW_DIGITS)
-        expected[:, ids] = found[:, ids]  # whether they are those of the id, the JSON says
-        set_checksums(expected[:, :BLOCK])
-        wrong = rows[(found != expected).any(axis=1)]
-        if len(wrong):
-            raise DamagedShardError(f"Shard {self._path}, row {wrong[0]}: its .npy file does not begin as written.")
+        found = np.lib.stride_tricks.sliding_window_view(self._bytes, BEFORE)[self._offsets[rows] - BEFORE]
+        _check_before(self._path, self._schema, rows, found)
         self._checked[rows] = True
 
     def _scalars(self, row: int) -> dict[str, Any]:
@@ -177,25 +178,68 @@ class TarShard:
         return scalars
 
 
-def _read_table(path: Path) -> NDArray[Any]:
-    """The entries of every row, from the end of the file; ValueError where there is no whole table."""
-    size = path.stat().st_size
-    tail_bytes = FOOTER.size + len(END)
-    with path.open("rb") as file:
-        file.seek(max(0, size - tail_bytes))
-        tail = file.read()
-        magic, rows, checksum = FOOTER.unpack(tail[: FOOTER.size].ljust(FOOTER.size, b"\0"))
-        length = whole_blocks(rows * ENTRY.itemsize + FOOTER.size)
-        start = size - len(END) - length
-        if magic != MAGIC or tail[FOOTER.size :] != END or start < BLOCK:
-            message = "it does not end with a table of offsets and two blocks of zeros."
-            raise ValueError(message)
-        file.seek(start - BLOCK)
-        named, content = file.read(BLOCK), file.read(length)
+class RangedTar:
+    """One tar shard that lies elsewhere: opening reads the table of offsets; neighbouring rows are one range."""
+
+    def __init__(self, source: ShardBytes, schema: ShardSchema) -> None:
+        self._source = source
+        self._schema = schema
+        with damage_to(f"Shard {source.name} cannot be read as tar"):
+            table = _read_table(KeptTail(source).read, source.size)
+        _check_places(source.name, schema, table, source.size)
+        self.rows: int = len(table)
+        self._offsets = table["numbers"].astype(np.int64)
+
+    def stored(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """See ``RangedShard.stored``."""
+        found = read_rows(self._source, self._offsets[rows] - BEFORE, BEFORE + _numbers_bytes(self._schema))
+        _check_before(self._source.name, self._schema, rows, found[:, :BEFORE])
+        return np.ascontiguousarray(found[:, BEFORE:])
+
+
+def _bytes_of(file: BinaryIO, start: int, stop: int) -> bytes:
+    file.seek(start)
+    return file.read(stop - start)
+
+
+def _read_table(read: Callable[[int, int], bytes], size: int) -> NDArray[Any]:
+    """The entries of every row, from the end of a file of so many bytes; ValueError where there is no whole table.
+
+    ``read`` gives the file's bytes from one offset to before another.
+    """
+    tail = read(max(0, size - FOOTER.size - len(END)), size)
+    magic, rows, checksum = FOOTER.unpack(tail[: FOOTER.size].ljust(FOOTER.size, b"\0"))
+    length = whole_blocks(rows * ENTRY.itemsize + FOOTER.size)
+    start = size - len(END) - length
+    if magic != MAGIC or tail[FOOTER.size :] != END or start < BLOCK:
+        message = "it does not end with a table of offsets and two blocks of zeros."
+        raise ValueError(message)
+    text = read(start - BLOCK, start + length)
+    named, content = text[:BLOCK], text[BLOCK:]
     if named != header(OFFSETS, length) or zlib.crc32(content[:-8]) != checksum:
         message = "its table of offsets was changed."
         raise ValueError(message)
     return np.frombuffer(content, ENTRY, rows)
+
+
+def _check_places(shard: object, schema: ShardSchema, table: NDArray[Any], size: int) -> None:
+    """DamagedShardError unless rows of this schema and these JSON texts lie there, and take so many bytes in all."""
+    placed, end = _placed(schema, table["json_bytes"], table["json_crc32"])
+    if size != end + len(_offsets_file(placed)) + len(END) or (placed != table).any():
+        message = f"Shard {shard}: its table of offsets does not describe the files of {len(table)} rows"
+        raise DamagedShardError(f"{message} with the columns that its manifest describes.")
+
+
+def _check_before(shard: object, schema: ShardSchema, rows: NDArray[np.int64], found: NDArray[np.uint8]) -> None:
+    """DamagedShardError unless both headers before the numbers of these rows, (N, BEFORE), are as they were written."""
+    expected = np.tile(np.frombuffer(_before_numbers(schema, _key(0, "")), np.uint8), (len(rows), 1))
+    ids = slice(ROW_DIGITS + 1, ROW_DIGITS + 1 + ID_DIGITS)
+    expected[:, :ROW_DIGITS] = digits_of(rows, base=10, count=ROW_DIGITS)
+    expected[:, ids] = found[:, ids]  # whether they are those of the id, the JSON says
+    set_checksums(expected[:, :BLOCK])
+    wrong = rows[(found != expected).any(axis=1)]
+    if len(wrong):
+        raise DamagedShardError(f"Shard {shard}, row {wrong[0]}: its .npy file does not begin as written.")
 
 
 def _offsets_file(table: NDArray[Any]) -> bytes:

@@ -1,0 +1,391 @@
+"""Training from a dataset that lies elsewhere: latents by range requests, each row checked, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from latentstore.epochs import POOL_BLOCKS, SHUFFLES
+from latentstore.errors import DamagedShardError, RequestError
+from latentstore.loader import Batch, Outputs, check_loader, check_state, pinned
+from latentstore.row_memory import RowMemory, RowPart
+from latentstore.shards import crc32_of
+from latentstore.stream_order import Blocks, cut, pieces, pools, shares
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from latentstore.containers.interface import RangedShard
+    from latentstore.load import LatentDataset
+    from latentstore.manifest import Manifest
+    from latentstore.remote_store import RemoteStore
+
+BLOCK_BYTES = 4 << 20
+"""Of the numbers in one block, where rows lie by themselves. Compressed rows come in whole row groups (16 MiB)."""
+PREFETCH = POOL_BLOCKS
+"""Blocks that are fetched ahead unless the caller says otherwise: the next pool, while this one is given."""
+THREADS = 4
+"""That fetch blocks, at most."""
+READS = 2
+"""Of a row that is not the one that was written, before it is given up: a bit may have flipped on the way."""
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+class StreamedLatents:
+    """Rows of one split of a dataset that lies elsewhere. ``loader`` gives them; nothing is kept on disk.
+
+    Opening reads manifest and index; rows that ``filter`` leaves out are not fetched. Samples, spaces, dtypes, columns
+    and decoding are those of ``LatentDataset``.
+    """
+
+    def __init__(self, rows: LatentDataset, store: RemoteStore) -> None:
+        """``rows`` says which rows are wanted, and what is known of them without their latents."""
+        self._rows = rows
+        self._store = store
+        manifest = store.manifest
+        self._shards = manifest.splits[rows.split].shards
+        self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
+        together = store.container.rows_together(store.schema, manifest.storage.layout)
+        self.block_rows = max(1, BLOCK_BYTES // rows.row_bytes) if together == 1 else together
+        """Neighbouring rows that are fetched at once, at most."""
+        self.blocks: Blocks = cut(rows.selected, [shard.rows for shard in self._shards], self.block_rows)
+        """The rows as they are fetched."""
+        self._opened: dict[int, RangedShard] = {}
+        self._locks = [Lock() for _ in self._shards]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The contract of the dataset."""
+        return self._rows.manifest
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        return self._rows.split
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, h, w) of each latent in this dataset's space."""
+        return self._rows.latent_shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the latents in a batch."""
+        return self._rows.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one stored latent."""
+        return self._rows.row_bytes
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Label of each row, (N,) int64, -1 where it has none; RequestError where the source has no classes."""
+        return self._rows.labels
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the labels; None where there are none."""
+        return self._rows.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same rows of the same dataset: what an order of rows is about."""
+        return self._rows.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.loader():
+            for place in range(len(batch["latent"])):
+                yield {name: values[place] for name, values in batch.items()}
+
+    def loader(
+        self,
+        batch_size: int = 64,
+        *,
+        shuffle: bool | str = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        prefetch: int = PREFETCH,
+        pin_memory: bool | None = None,
+    ) -> StreamedLoader:
+        """Batches of all rows, fetched while the ones before are used; see ``StreamedLoader``.
+
+        Make it once: every ``iter()`` of one loader is the next epoch, in another order; a new one begins at the first.
+        ``shuffle=True`` takes blocks in random order and mixes the rows of 8 at a time. Each of ``world_size`` ranks
+        fetches other blocks; ``drop_last`` gives all ranks as many batches. ``prefetch`` is how many blocks are fetched
+        ahead.
+        """
+        return StreamedLoader(
+            self,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world_size,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
+        )
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pictures of latents in this dataset's space; see ``LatentDataset.decode``."""
+        return self._rows.decode(latents)
+
+    def fetch(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Stored bytes (N, row_bytes) of these rows of this dataset, which increase and lie in one shard.
+
+        Each has the CRC-32 that the index says. Where one has not, they are read once more; then DamagedShardError
+        names shard and row.
+        """
+        of_split = self._rows.selected[rows]
+        place = int(np.searchsorted(self._starts, of_split[0], side="right")) - 1
+        within = of_split - self._starts[place]
+        for read in range(READS):
+            try:
+                return self._checked(place, within, self._rows.checksums[of_split])
+            except DamagedShardError:
+                self._opened.pop(place, None)
+                if read == READS - 1:
+                    raise
+        raise AssertionError  # a loop that always ends before
+
+    def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], outputs: Outputs) -> Batch:
+        """A batch of these rows of this dataset, whose stored bytes these are, (N, row_bytes)."""
+        return self._rows.batch_of(stored, rows, outputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": {}, "_locks": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._locks = [Lock() for _ in self._shards]
+
+    def _checked(self, place: int, within: NDArray[np.int64], checksums: NDArray[np.int64]) -> NDArray[np.uint8]:
+        with self._locks[place]:  # threads that want rows of one shard open it once
+            shard = self._opened.get(place)
+            if shard is None:
+                shard = self._opened[place] = self._store.ranged(self._shards[place])
+        stored = shard.stored(within)
+        wrong = within[np.array(crc32_of(stored), np.int64) != checksums]
+        if len(wrong):
+            raise DamagedShardError(
+                f"Shard {self._store.files.at(self._shards[place].path)}, row {wrong[0]}: its latent is not the one that "
+                "was written (the CRC-32 in the index differs), twice: the shard was changed or replaced."
+            )
+        return stored
+
+
+class StreamedLoader:
+    """Batches of StreamedLatents. Each ``iter()`` is one epoch, a pure function of (seed, epoch, rank, world size).
+
+    Every row is in exactly one batch of one rank, and every block is fetched by one rank, once. With ``drop_last`` all
+    ranks give as many batches, and rows that are left over wait for another epoch; without, one rank may give more
+    than another.
+
+    Memory: the blocks of one pool (``POOL_BLOCKS`` = 8 where shuffled, else 1), ``prefetch`` blocks ahead, one batch, and
+    for each of the fetching threads (4 at most) about three times a block while it is received and decoded. A block is
+    4 MiB of numbers, or one row group (16 MiB) where they are compressed: 8 + 8 + 4 x 3 blocks are 112 MiB, or 448 MiB.
+    The index, and the footers of the shards that were opened, stay in memory besides.
+
+    ``state_dict`` and ``load_state_dict`` continue an epoch with its next row; what was given is not fetched again.
+    """
+
+    def __init__(
+        self,
+        dataset: StreamedLatents,
+        *,
+        batch_size: int = 64,
+        shuffle: bool | str = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        prefetch: int = PREFETCH,
+        pin_memory: bool | None = None,
+    ) -> None:
+        """See ``StreamedLatents.loader``."""
+        check_loader(len(dataset), batch_size, rank, world_size, prefetch)
+        if len(dataset.blocks) < world_size:
+            raise RequestError(
+                f"{world_size} ranks cannot share {len(dataset.blocks)} blocks of {dataset.block_rows} rows, which are "
+                "fetched as a whole: use fewer ranks, or download the dataset and load it without streaming."
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = _shuffle_name(shuffle)
+        """``none`` or ``block``."""
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        """Of the next ``iter()``."""
+        self._drop_last = drop_last
+        self._prefetch = prefetch
+        self._start = 0
+        """Rows of the next epoch that this rank has given before."""
+        self._state = (0, 0)
+        """Epoch, and rows of it that were given, after the last batch that was taken."""
+        self._outputs = Outputs(batch_size, pin=pinned(pin_memory, prefetch))
+
+    def __len__(self) -> int:
+        """Batches of the next ``iter()`` for this rank."""
+        return self._batches(self._shares(self.epoch), self._start)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The next epoch, or the rest of the one that ``load_state_dict`` went back to."""
+        epoch, start = self.epoch, self._start
+        self.epoch, self._start = epoch + 1, 0
+        self._state = (epoch, start)
+        with closing(self._of_epoch(epoch, start)) as batches:
+            for batch in batches:
+                self._state = (epoch, self._state[1] + len(batch["latent"]))
+                yield batch
+        self._state = (epoch + 1, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is, as plain JSON: after a batch was taken, the next one of the same epoch follows.
+
+        With several ranks each must have taken as many rows; the state of any of them then stands for all.
+        """
+        epoch, done = self._state
+        return {
+            "epoch": epoch,
+            "done": done,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "rows": len(self.dataset),
+            "data": self.dataset.fingerprint,
+            "world_size": self.world_size,
+            "block_rows": self.dataset.block_rows,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was called, with the same rows in the same order, in batches of any size.
+
+        RequestError where the state is that of other data, another seed, way to shuffle or number of ranks.
+        """
+        check_state(self.state_dict(), state)
+        self.epoch, self._start = self._state = (int(state["epoch"]), int(state["done"]))
+
+    def order(self, epoch: int, done: int = 0) -> Iterator[NDArray[np.int64]]:
+        """The rows of this rank in the order of an epoch, pool by pool, without the first ``done``."""
+        blocks, shuffled = self.dataset.blocks, self.shuffle == "block"
+        mine = self._shares(epoch)[self.rank]
+        return pools(blocks, mine, (self.seed, epoch, self.rank), done, shuffled=shuffled)
+
+    def _shares(self, epoch: int) -> list[NDArray[np.int64]]:
+        return shares(self.dataset.blocks, self.seed, epoch, self.world_size, shuffled=self.shuffle == "block")
+
+    def _batches(self, found: Sequence[NDArray[np.int64]], done: int) -> int:
+        """Of this rank, which has had so many rows."""
+        rows = [int(self.dataset.blocks.counts(blocks).sum()) for blocks in found]
+        if self._drop_last:  # as many for every rank, so that none waits for the others
+            return max(0, min(rows) - done) // self.batch_size
+        return -(-(rows[self.rank] - done) // self.batch_size)
+
+    def _of_epoch(self, epoch: int, done: int) -> Generator[Batch, None, None]:
+        import torch
+
+        left = self._batches(self._shares(epoch), done)
+        orders = list(self.order(epoch, done))
+        wanted = [pieces(self.dataset.blocks, rows) for rows in orders]
+        fetched = in_threads(self.dataset.fetch, (piece for parts in wanted for piece in parts), self._prefetch)
+        with closing(fetched):
+            batch = _Filling(self.dataset, self._outputs, self.batch_size)
+            for rows, parts in zip(orders, wanted, strict=True):
+                memory = RowMemory([_part(next(fetched)) for _ in parts], self.dataset.row_bytes)
+                places = np.searchsorted(np.concatenate(parts), rows)
+                addresses = memory.addresses[torch.from_numpy(places)]
+                at = 0
+                while at < len(rows) and left:
+                    at += batch.add(memory, addresses[at:], rows[at:])
+                    if batch.full:
+                        yield batch.taken()
+                        left -= 1
+                del memory  # before the blocks of the next pool come
+            if left:
+                yield batch.taken()
+
+
+class _Filling:
+    """A batch that is being filled, from one pool or from two."""
+
+    def __init__(self, dataset: StreamedLatents, outputs: Outputs, size: int) -> None:
+        self._dataset = dataset
+        self._outputs = outputs
+        self._size = size
+        self._rows: list[NDArray[np.int64]] = []
+        self._count = 0
+        self._stored: torch.Tensor | None = None
+
+    @property
+    def full(self) -> bool:
+        return self._count == self._size
+
+    def add(self, memory: RowMemory, addresses: torch.Tensor, rows: NDArray[np.int64]) -> int:
+        """Take as many of these rows as there is room for, and say how many."""
+        import torch
+
+        if self._stored is None:
+            self._stored = self._outputs("stored", (self._size, memory.row_bytes), torch.uint8)
+        taken = min(len(rows), self._size - self._count)
+        memory.gather(addresses[:taken], self._stored[self._count : self._count + taken])
+        self._rows.append(rows[:taken])
+        self._count += taken
+        return taken
+
+    def taken(self) -> Batch:
+        """The batch; another is begun."""
+        rows, stored = np.concatenate(self._rows), self._stored
+        assert stored is not None  # noqa: S101 (a batch has rows)
+        batch = self._dataset.batch_of(stored[: self._count], rows, self._outputs)
+        self._rows, self._count, self._stored = [], 0, None
+        return batch
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Generator[Result, None, None]:
+    """What ``work`` makes of each item, in their order; up to ``ahead`` are made before they are asked for.
+
+    What it raises is raised at its place. Where nobody takes more, those that were begun are waited for.
+    """
+    if not ahead:
+        yield from (work(item) for item in items)
+        return
+    executor = ThreadPoolExecutor(min(THREADS, ahead), thread_name_prefix="latentstore-stream")
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(executor.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _part(stored: NDArray[np.uint8]) -> RowPart:
+    rows, size = stored.shape
+    return RowPart(stored.reshape(-1), np.arange(rows, dtype=np.int64) * size)
+
+
+def _shuffle_name(shuffle: bool | str) -> str:
+    if isinstance(shuffle, bool):
+        return "block" if shuffle else "none"
+    if SHUFFLES[shuffle].name == "full":
+        raise RequestError("A streamed dataset is shuffled in blocks, not row by row: write shuffle=True.")
+    return shuffle
