@@ -23,6 +23,7 @@ from .options import (
     storage_options,
     vae_location_option,
     vae_row,
+    views_option,
 )
 from .output import Page, print_json
 from .progress import BuildDisplay
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 @source_option_option
 @click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
 @preparation_options
+@views_option
 @storage_options
 @click.option(
     "--container",
@@ -141,6 +143,7 @@ def command(source: str, vae: str, out: str, *, as_json: bool, **wanted: Any) ->
       latentstore build ./photos --vae demo --out out --resize 256 --crop 256
       latentstore build resisc45 --vae flux1 --out out --device cuda --dtype bfloat16
       latentstore build aid --vae sdxl --out out --storage auto --max-psnr-drop 0.02
+      latentstore build eurosat --vae sdxl --out out --views identity,hflip
     """
     from latentstore import build
 
@@ -167,6 +170,7 @@ def _plan(
     resize: tuple[int, ...] | None,
     crop: tuple[int, int] | None,
     tile: tuple[int, int] | None,
+    views: tuple[str, ...],
     storage: StorageRow | AutoStorage,
     step: float | None,
     calibration: int | None,
@@ -183,7 +187,7 @@ def _plan(
     return BuildPlan(
         source=source_row(source, location=source_location, options=options),
         vae=vae_row(vae, location=vae_location),
-        preparation=Preparation(resize=resize, crop=crop, tile=tile),
+        preparation=Preparation(resize=resize, crop=crop, tile=tile, views=views),
         storage=None if isinstance(storage, AutoStorage) else storage,
         device=device_name(device),
         **kept,

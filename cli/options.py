@@ -141,6 +141,18 @@ class RowNames(RowName):
         return () if names == ["none"] else tuple(table[name] for name in dict.fromkeys(names))
 
 
+class ViewNames(RowNames):
+    """Views with commas between them, as their names; ``d4`` for all eight."""
+
+    def __init__(self) -> None:
+        super().__init__("latentstore.views", "VIEWS")
+
+    def _rows(self, table: NamedTable[Any], text: str) -> Any:
+        from latentstore.views import D4
+
+        return D4 if text.strip() == "d4" else tuple(row.name for row in super()._rows(table, text))
+
+
 class Assignment(Kind):
     """``key=value``; the value is JSON where it can be, else text."""
 
@@ -219,6 +231,16 @@ def preparation_options(command: Command) -> Command:
     command = click.option("--crop", type=Size(), help=text)(command)
     text = "Scale so that the shorter side is N, or to HxW exactly."
     return click.option("--resize", type=Size(shorter_side=True), help=text)(command)
+
+
+def views_option(command: Command) -> Command:
+    """``--views``."""
+    text = (
+        "Store every picture in these views, each encoded from the transformed pixels, to be drawn from in training: "
+        "identity,hflip,vflip,rot90,rot180,rot270,transpose,antitranspose, or `d4` for all eight. So many times the "
+        "rows and the bytes.  [default: the picture as it is]"
+    )
+    return click.option("--views", type=ViewNames(), default=(), metavar="NAMES", help=text)(command)
 
 
 def storage_options(command: Command) -> Command:

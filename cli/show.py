@@ -106,11 +106,11 @@ def quality_pairs(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 def size_sentence(manifest: Manifest) -> str:
     """Stored bytes, with every ratio's baseline in words."""
-    from latentstore.card import ratio_in_words
+    from latentstore.card import bits_in_words, ratio_in_words
 
     size = manifest.size
     text = (
-        f"{size.stored_bytes:,} bytes stored, {size.bits_per_pixel:.2f} bits per pixel; "
+        f"{size.stored_bytes:,} bytes stored, {bits_in_words(manifest)}; "
         f"{ratio_in_words(size.raw_rgb_over_stored)} than raw RGB"
     )
     if size.source_over_stored is None:
@@ -225,6 +225,9 @@ def _contract(manifest: Manifest) -> Iterator[tuple[str, str]]:
         joined = f"{normal.patch}x{normal.patch} cells joined into channels"
         yield "", f"{'x'.join(map(str, model_shape))}: {joined}, {len(normal.mean)} means and stds"
     yield "prepared", _preparation(manifest)
+    views = manifest.preparation.views
+    if views:
+        yield "views", f"{', '.join(views)}: so many rows a picture, each encoded from the transformed pixels"
     if manifest.columns:
         yield "columns", ", ".join(manifest.columns)
 
@@ -284,20 +287,21 @@ def _worst(metric: MetricSummary) -> Iterator[tuple[str, str]]:
 
 
 def _sizes(page: Page, manifest: Manifest) -> None:
-    from latentstore.card import ratio_in_words
+    from latentstore.card import bits_in_words, ratio_in_words
 
     size = manifest.size
     stored_against_payload = size.payload_bytes / size.stored_bytes
     source = NONE if size.source_bytes is None else f"{size.source_bytes:,}"
     against_source = "no files" if size.source_over_stored is None else ratio_in_words(size.source_over_stored)
+    raw_rgb = "raw RGB, 3 bytes a pixel" + (", each picture once" if manifest.preparation.views else "")
     page.table(
         ["what", "bytes>", "what is stored, against it"],
         [
-            ["raw RGB, 3 bytes a pixel", f"{size.raw_rgb_bytes:,}", ratio_in_words(size.raw_rgb_over_stored)],
+            [raw_rgb, f"{size.raw_rgb_bytes:,}", ratio_in_words(size.raw_rgb_over_stored)],
             ["source files", source, against_source],
             ["latents before compression", f"{size.payload_bytes:,}", ratio_in_words(stored_against_payload)],
             ["entropy of the stored numbers, order 0", f"{size.entropy_bytes:,}", _against_entropy(manifest)],
-            ["stored: all shards", f"{size.stored_bytes:,}", f"{size.bits_per_pixel:.2f} bits per pixel"],
+            ["stored: all shards", f"{size.stored_bytes:,}", bits_in_words(manifest)],
         ],
     )
 

@@ -23,7 +23,7 @@ from latentstore.journal import BuildFolder, FinishedShard, claim, sealed_manife
 from latentstore.manifest import ShardInfo, SkippedInfo
 from latentstore.metrics.table import METRICS
 from latentstore.pictures import PictureReader, decoded_uint8, scores_of, side_by_side
-from latentstore.pixels import TILE_FEATURES, batch_of
+from latentstore.pixels import batch_of
 from latentstore.plan import BuildPlan, PlannedShard, plan_rows
 from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile
 from latentstore.seal import Sealing, seal
@@ -155,11 +155,13 @@ class _Bench:
             dtype=chosen.row.dtype,
             class_names=source.class_names,
             metrics=tuple(metric.name for metric in plan.metrics),
-            features={**source.features, **(TILE_FEATURES if plan.preparation.tile else {})},
+            features={**source.features, **plan.preparation.features},
         )
-        if schema.repeated_name is not None:
+        taken = [name for name in plan.preparation.features if name in source.features]
+        repeated = schema.repeated_name or next(iter(taken), None)
+        if repeated is not None:
             ask = "have the source give its own another name"
-            raise RequestError(f"Two columns would be named {schema.repeated_name!r}: {ask}.")
+            raise RequestError(f"Two columns would be named {repeated!r}: {ask}.")
         scorers = {metric.name: metric.open() for metric in plan.metrics}
         return cls(reader, vae, chosen.open(), scorers, schema, observe)
 

@@ -51,7 +51,7 @@ class Candidate:
 
 
 CANDIDATES = (
-    *(Candidate(STORAGES["int8"], 1 / parts) for parts in (2, 3, 4, 6, 8, 12, 16, 20, 24, 32)),
+    *(Candidate(STORAGES["int8"], 1 / parts) for parts in (2, 3, 4, 6, 8, 12, 16, 18, 20, 24, 32)),
     Candidate(STORAGES["float16"]),
     Candidate(STORAGES["float32"]),
 )

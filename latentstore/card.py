@@ -218,7 +218,12 @@ def _section(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield "| | |"
     yield "|---|---|"
-    yield f"| pictures | {_counts(manifest)} |"
+    if manifest.preparation.views:
+        yield f"| rows | {_counts(manifest)} |"
+        views = ", ".join(manifest.preparation.views)
+        yield f"| views of each picture | {views}, encoded from the transformed pixels |"
+    else:
+        yield f"| pictures | {_counts(manifest)} |"
     if manifest.source.classes is not None:
         yield f"| classes | {len(manifest.source.classes)} |"
     yield f"| source | {manifest.source.name}, licence: {manifest.source.licence or 'not stated'} |"
@@ -229,7 +234,7 @@ def _section(manifest: Manifest) -> Iterator[str]:
         if metric.mean is not None:
             mean, median = _score(metric.mean, metric.unit), _score(metric.median, metric.unit)
             yield f"| {metric.title} | {mean} mean, {median} median |"
-    yield f"| stored | {size.stored_bytes:,} bytes, {size.bits_per_pixel:.2f} bits per pixel |"
+    yield f"| stored | {size.stored_bytes:,} bytes, {bits_in_words(manifest)} |"
     yield f"| against raw RGB | {ratio_in_words(size.raw_rgb_over_stored)} |"
     if size.source_over_stored is not None:
         yield f"| against the source files | {ratio_in_words(size.source_over_stored)} |"
@@ -238,6 +243,15 @@ def _section(manifest: Manifest) -> Iterator[str]:
 def ratio_in_words(ratio: float) -> str:
     """``3.1x smaller`` or ``4.2x larger``: a size ratio (baseline over stored) without a sign to misread."""
     return f"{ratio:.2f}x smaller" if ratio >= 1 else f"{1 / ratio:.2f}x larger"
+
+
+def bits_in_words(manifest: Manifest) -> str:
+    """Stored bits per pixel; of a dataset with views, per pixel of the rows and of the pictures behind them."""
+    size = manifest.size
+    text = f"{size.bits_per_pixel:.2f} bits per pixel"
+    if not manifest.preparation.views:
+        return text
+    return f"{text} of each view, {24 * size.stored_bytes / size.raw_rgb_bytes:.2f} of each picture"
 
 
 def _counts(manifest: Manifest) -> str:

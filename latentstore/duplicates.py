@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentstore.manifest import DuplicateGroup, Duplicates
+from latentstore.pixels import pictures_behind
 
 EXAMPLES = 10
 
@@ -13,13 +14,12 @@ EXAMPLES = 10
 def find_duplicates(index: Mapping[str, Sequence[Any]]) -> Duplicates:
     """Of the pictures behind the rows of an index (its columns ``id``, ``split``, ``source_sha256``, ``label``).
 
-    The tiles of one picture are one picture.
+    The tiles and views of one picture are one picture.
     """
     seen: dict[str, dict[tuple[str, str], int | None]] = {}
-    tiled = "tile_row" in index
     labels = index.get("label") or [None] * len(index["id"])
-    for name, split, sha256, label in zip(index["id"], index["split"], index["source_sha256"], labels, strict=True):
-        picture = name.rpartition("@")[0] if tiled else name
+    names = pictures_behind(index)
+    for picture, split, sha256, label in zip(names, index["split"], index["source_sha256"], labels, strict=True):
         seen.setdefault(sha256, {})[split, picture] = label
     groups = {sha256: pictures for sha256, pictures in seen.items() if len(pictures) > 1}
     across = {sha256 for sha256, pictures in groups.items() if len({split for split, _ in pictures}) > 1}

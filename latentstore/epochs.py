@@ -4,12 +4,16 @@
 few blocks, for data that does not fit the memory: neighbours are read together. ``none``: as they are stored. Rank r of
 n takes every n-th row, from the r-th: so after k rows of each rank exactly the first k * n rows of the order are done,
 whatever n is, and an epoch can be continued by another number of ranks.
+
+Of a dataset that has its pictures in several views, an order is one of pictures, and each epoch draws the view in which
+it gives each of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 POOL_BLOCKS = 8
 """Blocks that are mixed with each other."""
+DRAWN = 1
+"""What tells the random numbers that draw views from those that order rows."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,40 @@ SHUFFLES = NamedTable(
         ShuffleRow("block", "blocks of neighbours in random order, mixed in pools", _block),
     ],
 )
+
+
+@dataclass(frozen=True)
+class DrawnViews:
+    """Pictures of which each epoch gives one row: one of the views in which they are stored."""
+
+    rows: NDArray[np.int64]
+    """Every row that may be given; those of one picture are neighbours."""
+    starts: NDArray[np.int64]
+    """(pictures,): where in ``rows`` those of each picture begin."""
+    numbers: NDArray[np.int64]
+    """(pictures,): which picture of the split it is."""
+    total: int
+    """Pictures of the split."""
+
+    @classmethod
+    def of(cls, pictures: Sequence[str], rows: NDArray[np.int64]) -> DrawnViews:
+        """Of the picture behind every row of a split, and the rows (ascending) that may be given."""
+        changes = [True, *(one != other for one, other in pairwise(pictures))]
+        numbers = np.cumsum(changes, dtype=np.int64) - 1
+        starts = np.flatnonzero(np.diff(numbers[rows], prepend=-1))
+        return cls(rows, starts, numbers[rows[starts]], int(numbers[-1]) + 1)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def drawn(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """(pictures,) int64: the row of each picture in an epoch, all of its views with the same chance.
+
+        Which one depends on seed, epoch and the picture's place in the split; not on which others may be given.
+        """
+        chances = np.random.default_rng([seed, epoch, DRAWN]).random(self.total)[self.numbers]
+        counts = np.diff(self.starts, append=len(self.rows))
+        return self.rows[self.starts + (chances * counts).astype(np.int64)]
 
 
 def weighted(random: np.random.Generator, weights: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -22,6 +22,9 @@ class HttpConnections:
     Proxies are those of the system, as for ``urllib``.
     """
 
+    _process: int
+    """The one that the idle connections belong to."""
+
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._begin()

@@ -23,7 +23,7 @@ PIECE_BYTES = 256 << 10
 
 
 class HttpFolder:
-    """A folder at an http(s) URL. A body that is cut is continued where it ended; a whole file never stands for a range.
+    """A folder at an http(s) URL. A body that was cut is continued; a whole file is never taken for a range.
 
     ``headers`` (a token, say) go to the folder's own origin only, not to where it redirects. Several threads may read.
     """
@@ -102,7 +102,7 @@ class HttpFolder:
         if stop is not None and (start > 0 or length is None or int(length) != stop):
             raise FetchError(
                 f"{self.at(name)}: the server sent the whole file where bytes {start} to {stop - 1} were asked for, so "
-                "rows cannot be streamed from it: use a server that answers range requests, or download the dataset first."
+                "rows cannot be streamed from it: use a server that answers range requests, or download the dataset."
             )
         found.clear()  # whoever goes on with no ranges begins again
         if length is not None:

@@ -85,7 +85,7 @@ def dataset_files(
     ``endpoint`` and ``token`` are those of huggingface_hub unless given. FetchError says what to do where there is
     none that may be read.
     """
-    from huggingface_hub import HfApi, hf_hub_url
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -107,13 +107,11 @@ def dataset_files(
         raise FetchError(f"{repo} has no revision {revision!r} on the Hub; check the branch, tag or commit.") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise FetchError(f"{repo} cannot be read from the Hub: {str(error).splitlines()[0]}") from error
-    name = "manifest.json"
-    url = hf_hub_url(repo, name, repo_type="dataset", revision=commit, endpoint=api.endpoint)
-    return HubFiles(url.removesuffix(f"/{name}"), _headers_of(api), str(commit))
+    return HubFiles(f"{api.endpoint}/datasets/{repo}/resolve/{commit}", _headers_of(api), str(commit))
 
 
 def _headers_of(api: HfApi) -> dict[str, str]:
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # it is documented
 
     headers: dict[str, str] = build_hf_headers(
         token=api.token, library_name=api.library_name, library_version=api.library_version

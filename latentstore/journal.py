@@ -78,10 +78,11 @@ class BuildFolder:
         except (FileNotFoundError, ValueError, ManifestError):
             return None
 
-    def seal(self, manifest: Manifest) -> None:
-        """Write the manifest; from then on the dataset is complete and the journal is gone."""
-        manifest.write(self.folder)
+    def seal(self, manifest: Manifest) -> Manifest:
+        """Write the manifest and give it back as written; now the dataset is complete and the journal is gone."""
+        written = manifest.write(self.folder)
         shutil.rmtree(self._journal, ignore_errors=True)
+        return written
 
     def _entry(self, planned: PlannedShard) -> Path:
         return self._journal / f"{planned.split}-{planned.index:05d}.json"

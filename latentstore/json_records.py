@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from latentstore.errors import ManifestError
 
 Record = TypeVar("Record")
+ONLY_WHERE_SET = {"only_where_set": True}
+"""Metadata of a dataclass's field that is left out of JSON where it has its default: what came after files that must
+stay the same to the byte."""
 
 
 def parse(record: type[Record], data: object) -> Record:
@@ -37,12 +40,16 @@ def parse(record: type[Record], data: object) -> Record:
 def plain(value: object) -> Any:
     """Plain JSON (dicts, lists, numbers, strings) of a record."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if _is_written(field, value)}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
     return value
+
+
+def _is_written(field: Field[Any], value: object) -> bool:
+    return not field.metadata.get("only_where_set") or getattr(value, field.name) != field.default
 
 
 def _value(hint: Any, data: object) -> Any:  # noqa: PLR0911 (one exit a kind of type)

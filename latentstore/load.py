@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from latentstore.containers.arrow_features import feature_of_column
+from latentstore.epochs import DrawnViews
 from latentstore.errors import RequestError
 from latentstore.loader import LatentLoader
 from latentstore.named_table import unknown_name
+from latentstore.pixels import tiles_behind
+from latentstore.remote_store import RemoteStore, open_remote_store
 from latentstore.row_filter import columns_in, rows_where
 from latentstore.row_memory import Conversion
 from latentstore.split_latents import SplitLatents
 from latentstore.store import LatentStore, open_store
+from latentstore.stream import StreamedLatents
+from latentstore.views import IDENTITY
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +33,46 @@ if TYPE_CHECKING:
 SPACES = ("model", "raw")
 Output = Callable[[str, tuple[int, ...], "torch.dtype"], "torch.Tensor"]
 """Memory for a batch: of this name, shape and dtype."""
+DRAW, ALL = "draw", "all"
 Filter = str | Callable[[Mapping[str, Sequence[Any]]], Sequence[bool]]
+
+
+@overload
+def load_latents(
+    location: str | Path,
+    config: str | None = ...,
+    *,
+    split: str = ...,
+    space: str = ...,
+    dtype: str = ...,
+    columns: Sequence[str] | None = ...,
+    filter: Filter | None = ...,
+    decode: bool = ...,
+    vae: VaeRow | None = ...,
+    device: str = ...,
+    cache: str | Path | None = ...,
+    views: str | Sequence[str] = ...,
+    streaming: Literal[False] = ...,
+) -> LatentDataset: ...
+
+
+@overload
+def load_latents(
+    location: str | Path,
+    config: str | None = ...,
+    *,
+    split: str = ...,
+    space: str = ...,
+    dtype: str = ...,
+    columns: Sequence[str] | None = ...,
+    filter: Filter | None = ...,
+    decode: bool = ...,
+    vae: VaeRow | None = ...,
+    device: str = ...,
+    cache: str | Path | None = ...,
+    views: str | Sequence[str] = ...,
+    streaming: Literal[True],
+) -> StreamedLatents: ...
 
 
 def load_latents(
@@ -44,7 +88,9 @@ def load_latents(
     vae: VaeRow | None = None,
     device: str = "cpu",
     cache: str | Path | None = None,
-) -> LatentDataset:
+    views: str | Sequence[str] = DRAW,
+    streaming: bool = False,
+) -> LatentDataset | StreamedLatents:
     """The rows of one split of a sealed dataset.
 
     ``location`` is a repository's folder (name the ``config`` where it holds several) or a config's own folder.
@@ -58,10 +104,20 @@ def load_latents(
     for them, into files in ``cache`` (by default ``~/.cache/latentstore/decoded``; a folder that is named is always
     used). Several processes may share it.
 
+    Where pictures are stored in several ``views`` (flips and turns, each encoded from the transformed pixels), a sample
+    is a picture, and ``"draw"`` gives it in one of them: each epoch of a loader draws anew. With ``"all"`` every row is
+    a sample; a name or a list of names gives the rows in those views: ``"identity"``, the pictures as they are, is what
+    to evaluate on. A ``filter`` such as ``"view in ('identity', 'hflip')"`` leaves fewer to draw from.
+
+    With ``streaming`` the rows are read from where they are, by range requests, and nothing is downloaded first:
+    ``location`` is then an http(s) URL, any URL that fsspec knows (``s3://``), a Hub repository
+    ``user/repo[@revision]`` or a folder, and the rows come from ``loader`` only; see ``StreamedLatents``. ``cache`` has
+    no meaning then.
+
     Raises StoreError or RequestError with one clear sentence; nothing of a damaged dataset is returned.
     """
-    store = open_store(location, config)
-    return LatentDataset(
+    store = open_remote_store(location, config) if streaming else open_store(location, config)
+    dataset = LatentDataset(
         store,
         split=split,
         space=space,
@@ -72,7 +128,9 @@ def load_latents(
         vae=vae,
         device=device,
         cache=cache,
+        views=views,
     )
+    return StreamedLatents(dataset, store) if isinstance(store, RemoteStore) else dataset
 
 
 class LatentDataset:
@@ -96,6 +154,7 @@ class LatentDataset:
         vae: VaeRow | None = None,
         device: str = "cpu",
         cache: str | Path | None = None,
+        views: str | Sequence[str] = DRAW,
     ) -> None:
         manifest = store.manifest
         if split not in manifest.splits:
@@ -112,13 +171,22 @@ class LatentDataset:
         self._vae_row = vae
         self._device = device
         self._cache = cache
-        index = self._index(filter)
-        self._rows = self._selected(filter, index)
+        wanted = _views_wanted(manifest, views)
+        draws = bool(manifest.preparation.views) and views == DRAW
+        if draws and isinstance(store, RemoteStore):
+            raise RequestError(
+                f"Views are not drawn while streaming: choose views='all' or some of {', '.join(wanted)}, such as "
+                "views='identity', or download the dataset."
+            )
+        index = self._index(filter, ["id", "view"] if draws else ["view"] if manifest.preparation.views else ())
+        self._rows = self._in_views(wanted, self._selected(filter, index), index)
+        self._drawn = DrawnViews.of(tiles_behind(index), self._rows) if draws else None
+        self.set_epoch(0)
         self._scalars = {
             name: _tensor_or_list(index[name], feature_of_column(store.schema, name)) for name in self._columns
         }
         self._checksums = np.asarray(index["latent_crc32"], np.int64)
-        self._split_latents: SplitLatents | None = self._opened()
+        self._split_latents: SplitLatents | None = None if isinstance(store, RemoteStore) else self._opened()
         self._conversion = self._to(self._space, self.dtype)
         self._vae: Vae | None = None
 
@@ -150,6 +218,16 @@ class LatentDataset:
         return np.asarray(found.numpy()[self._rows])
 
     @property
+    def selected(self) -> NDArray[np.int64]:
+        """(N,) int64: which rows of the split these are, in order."""
+        return self._rows
+
+    @property
+    def checksums(self) -> NDArray[np.int64]:
+        """CRC-32 of every row of the split, (rows of the split,) int64."""
+        return self._checksums
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one stored latent."""
         return self._store.schema.row_values * np.dtype(self.manifest.storage.dtype).itemsize
@@ -168,7 +246,8 @@ class LatentDataset:
     def fingerprint(self) -> str:
         """The same for the same rows of the same dataset: what an order of rows is about."""
         digest = hashlib.sha256(self.manifest.to_json().encode())
-        digest.update(f"{self._split}:{len(self._rows)}:".encode() + self._rows.tobytes())
+        rows = self._rows if self._drawn is None else self._drawn.rows
+        digest.update(f"{self._split}:{len(self)}:".encode() + rows.tobytes())
         return digest.hexdigest()[:16]
 
     @property
@@ -198,9 +277,22 @@ class LatentDataset:
         rows = np.asarray(indices, dtype=np.int64)
         return self.reading(rows).batch(0, len(rows), _new)
 
-    def reading(self, rows: NDArray[np.int64]) -> Reading:
-        """These rows in this order, to be read batch by batch."""
-        return Reading(self, rows)
+    def reading(self, rows: NDArray[np.int64], drawn: tuple[int, int] | None = None) -> Reading:
+        """These samples in this order, to be read batch by batch.
+
+        ``drawn`` is the (seed, epoch) whose views are given, where the dataset draws them, else as ``set_epoch`` said.
+        """
+        views = self._rows if self._drawn is None or drawn is None else self._drawn.drawn(*drawn)
+        return Reading(self, views[rows])
+
+    def set_epoch(self, epoch: int, seed: int = 0) -> None:
+        """Which epoch's views ``dataset[i]`` and ``batch`` give, where the dataset draws views; the first until told.
+
+        For a ``torch.utils.data.DataLoader``, call it before each epoch (workers must not be persistent). ``loader``
+        needs no telling.
+        """
+        if self._drawn is not None:
+            self._rows = self._drawn.drawn(seed, epoch)
 
     def loader(
         self,
@@ -254,6 +346,14 @@ class LatentDataset:
         raw = self.manifest.normalisation.to_raw(latents.float()) if self._space == "model" else latents.float()
         return self._decode_raw(raw)
 
+    def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], output: Output) -> dict[str, Any]:
+        """These rows as one batch, in memory from ``output``; ``stored`` are their bytes, (N, row_bytes) uint8."""
+        latent = output("latent", (len(rows), *self.latent_shape), self.dtype)
+        self._conversion(stored, latent)
+        scalars = {name: _picked(values, self._rows[rows]) for name, values in self._scalars.items()}
+        image = {"image": self._decode_raw(self._raw_of(stored))} if self.decodes else {}
+        return {"latent": latent, **scalars, **image}
+
     def __getstate__(self) -> dict[str, Any]:
         # A worker process maps the shards itself and loads its own VAE.
         return {**self.__dict__, "_split_latents": None, "_vae": None}
@@ -278,6 +378,20 @@ class LatentDataset:
         if not kept.any():
             raise RequestError(f"No row of split {self._split!r} satisfies the filter {condition!r}.")
         return np.flatnonzero(kept)
+
+    def _in_views(
+        self, views: Sequence[str], rows: NDArray[np.int64], index: Mapping[str, Sequence[Any]]
+    ) -> NDArray[np.int64]:
+        """Those of the rows that show one of these views."""
+        if set(views) >= set(self.manifest.preparation.views):
+            return rows
+        shown = np.array([view in views for view in index["view"]], bool)
+        kept: NDArray[np.int64] = rows[shown[rows]]
+        if len(kept) == 0:
+            raise RequestError(
+                f"No row of split {self._split!r} that the filter keeps is in the view {' or '.join(views)}."
+            )
+        return kept
 
     def _latents(self) -> SplitLatents:
         if self._split_latents is None:
@@ -317,11 +431,11 @@ class LatentDataset:
 
 
 class Reading:
-    """Rows of a dataset in one order, ready to be read batch by batch: what can be looked up before, is."""
+    """Rows of a dataset's split in one order, ready to be read batch by batch: what can be looked up before, is."""
 
     def __init__(self, dataset: LatentDataset, rows: NDArray[np.int64]) -> None:
         self._dataset = dataset
-        self._rows = dataset._rows[rows]  # noqa: SLF001 (one module)
+        self._rows = rows
         self._addresses = dataset._latents().addresses_of(self._rows)  # noqa: SLF001
         self._scalars = {name: _picked(values, self._rows) for name, values in dataset._scalars.items()}  # noqa: SLF001
         self._shape = dataset.latent_shape
@@ -360,6 +474,22 @@ def _picked(values: Any, rows: NDArray[np.int64]) -> Any:
     import torch
 
     return values[torch.from_numpy(rows)]
+
+
+def _views_wanted(manifest: Manifest, views: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the stored views that are given or drawn from; a dataset without views has the identity alone."""
+    stored = manifest.preparation.views or (IDENTITY,)
+    if views in (DRAW, ALL):
+        return stored
+    names = (views,) if isinstance(views, str) else tuple(views)
+    if not names:
+        raise RequestError(
+            f"Expected at least one view, found none; config {manifest.config!r} has {', '.join(stored)}."
+        )
+    for name in names:
+        if name not in stored:
+            raise unknown_name("stored view", name, [*stored, DRAW, ALL] if isinstance(views, str) else stored)
+    return names
 
 
 def _columns(store: LatentStore, names: Sequence[str] | None) -> tuple[str, ...]:

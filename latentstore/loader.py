@@ -24,6 +24,15 @@ BLOCK_BYTES = 16 << 20
 """Of the rows in one block of a block shuffle: a row group's worth."""
 BALANCED = "balanced"
 Batch = dict[str, Any]
+DECISIVE = {
+    "data": "other data, another split or another filter",
+    "rows": "another number of rows",
+    "seed": "another seed",
+    "shuffle": "another way to shuffle",
+    "world_size": "another number of ranks",
+    "block_rows": "blocks of another size",
+}
+"""What decides about the order of rows, in the state of a loader that has it."""
 
 
 class LatentLoader:
@@ -32,6 +41,9 @@ class LatentLoader:
     Every row is in exactly one batch of one rank; the last batches may be smaller (``drop_last`` leaves them out, for
     all ranks alike). A batch is a dict: ``latent`` (N, C, h, w), ``label`` (N,) int64 and the columns asked for. It is
     yours: its memory is used again only when nothing refers to it, or to a view of it, any more.
+
+    Of a dataset that draws views (see ``load_latents``) a row is a picture: each epoch draws one of its views, a pure
+    function of (seed, epoch, picture), the same for every rank and wherever the epoch is continued.
 
     ``state_dict`` and ``load_state_dict`` continue an epoch with its next row.
     """
@@ -52,7 +64,7 @@ class LatentLoader:
         weights: str | Sequence[float] | NDArray[Any] | None = None,
     ) -> None:
         """See ``LatentDataset.loader``."""
-        _check(dataset, batch_size, rank, world_size, prefetch)
+        check_loader(len(dataset), batch_size, rank, world_size, prefetch)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = _shuffle_name(dataset, shuffle)
@@ -65,7 +77,7 @@ class LatentLoader:
         self._drop_last = drop_last
         self._pad = pad
         self._prefetch = prefetch
-        self._pin = _pinned(pin_memory, prefetch)
+        self._pin = pinned(pin_memory, prefetch)
         self._weights = _weights(dataset, weights)
         self._start = 0
         """Rows of the next epoch that all ranks have had before."""
@@ -123,21 +135,7 @@ class LatentLoader:
         With another batch size or number of ranks, too: what was taken is not given again, and everything else is given
         once. RequestError where the state is that of other data, another seed or another way to shuffle.
         """
-        own = self.state_dict()
-        missing = sorted(set(own) - set(state))
-        if missing:
-            raise RequestError(f"This is no state of a loader: it lacks {', '.join(missing)}.")
-        for name, why in (
-            ("data", "other data, another split or another filter"),
-            ("rows", "another number of rows"),
-            ("seed", "another seed"),
-            ("shuffle", "another way to shuffle"),
-        ):
-            if own[name] != state[name]:
-                raise RequestError(
-                    f"This state was made with {why} ({name} {state[name]!r}, here {own[name]!r}): the order of the "
-                    "rows is not the same, so there is no next row."
-                )
+        check_state(self.state_dict(), state)
         self.epoch, self._start = self._state = (int(state["epoch"]), int(state["done"]))
 
     @property
@@ -155,7 +153,7 @@ class LatentLoader:
         """(rows of all ranks that are done after it, batch) for each batch that is left."""
         total, size = len(self.dataset), self.batch_size
         rows = self.order(epoch, done)
-        reading = self.dataset.reading(rows)
+        reading = self.dataset.reading(rows, (self.seed, epoch))
         for number in range(self._batches(total - done)):
             start, stop = number * size, min(len(rows), (number + 1) * size)
             batch = reading.batch(start, stop, self._output)
@@ -174,13 +172,28 @@ class LatentLoader:
         return found if shape[0] == self.batch_size else found[: shape[0]]
 
 
-def _check(dataset: LatentDataset, batch_size: int, rank: int, world_size: int, prefetch: int) -> None:
+def check_state(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """RequestError where a state is none, or that of a loader which gives other rows, or in another order."""
+    missing = sorted(set(own) - set(state))
+    if missing:
+        raise RequestError(f"This is no state of such a loader: it lacks {', '.join(missing)}.")
+    for name, why in DECISIVE.items():
+        here, there = own.get(name), state.get(name)
+        if here != there:
+            raise RequestError(
+                f"This state was made with {why} ({name} {there!r}, here {here!r}): the order of the rows is not the "
+                "same, so there is no next row."
+            )
+
+
+def check_loader(rows: int, batch_size: int, rank: int, world_size: int, prefetch: int) -> None:
+    """RequestError where there can be no loader of so many rows with these numbers."""
     if batch_size < 1:
         raise RequestError(f"Expected a batch_size of 1 or more, found {batch_size}.")
     if not 0 <= rank < world_size:
         raise RequestError(f"Expected a rank from 0 to world_size - 1 = {world_size - 1}, found {rank}.")
-    if len(dataset) < world_size:
-        raise RequestError(f"{world_size} ranks cannot share {len(dataset)} rows: at least one row a rank is needed.")
+    if rows < world_size:
+        raise RequestError(f"{world_size} ranks cannot share {rows} rows: at least one row a rank is needed.")
     if prefetch < 0:
         raise RequestError(f"Expected 0 or more batches to prefetch, found {prefetch}.")
 
@@ -193,7 +206,8 @@ def _shuffle_name(dataset: LatentDataset, shuffle: bool | str) -> str:
     return "full" if dataset.in_memory or dataset.bytes_mapped <= available_memory() else "block"
 
 
-def _pinned(asked: bool | None, prefetch: int) -> bool:
+def pinned(asked: bool | None, prefetch: int) -> bool:
+    """Whether batches are to lie in pinned memory; RequestError where that is asked for and cannot be."""
     import torch
 
     available = torch.cuda.is_available()

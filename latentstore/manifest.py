@@ -6,22 +6,24 @@ rely on what it says. FORMAT.md specifies every field.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from latentstore.containers.interface import ShardSchema
-from latentstore.errors import ManifestError, NotSealedError, UnsupportedVersionError
+from latentstore.errors import ManifestError, NotSealedError, RequestError, UnsupportedVersionError
 from latentstore.json_records import parse, plain
 from latentstore.normalisation import Normalisation
-from latentstore.pixels import Preparation
+from latentstore.pixels import VIEW_FEATURES, Preparation
 from latentstore.quality import MetricSummary
+from latentstore.views import view_rows
 
 FORMAT_VERSION = "1.0"
 FILE_NAME = "manifest.json"
@@ -180,9 +182,9 @@ class SizeLedger:
     pixels: int
     """True pixels of all rows."""
     raw_rgb_bytes: int
-    """3 bytes a pixel."""
+    """3 bytes a pixel; a picture or tile that is stored in several views counts once."""
     source_bytes: int | None
-    """The source's own files; null where there are none."""
+    """The source's own files, each counted once; null where there are none."""
     payload_bytes: int
     """Stored numbers before compression."""
     entropy_bytes: int
@@ -191,6 +193,7 @@ class SizeLedger:
     stored_bytes: int
     """All shards."""
     bits_per_pixel: float
+    """Stored bits for each of ``pixels``."""
     raw_rgb_over_stored: float
     """Above 1: smaller than raw RGB."""
     source_over_stored: float | None
@@ -288,6 +291,8 @@ class Manifest:
     build: BuildInfo
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Type of each column passed through from the source, in the words of `datasets`."""
+    digest: str = field(default="", compare=False)
+    """sha256 of the manifest's own text with this empty; empty until it is written."""
 
     @property
     def rows(self) -> int:
@@ -310,12 +315,21 @@ class Manifest:
         """The manifest of a config folder; NotSealedError where there is none, ManifestError where it is wrong."""
         path = folder / FILE_NAME
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes().decode("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             raise NotSealedError(f"{folder} has no {FILE_NAME}, so it is not a complete latent dataset.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError(f"{path} cannot be read ({error})") from error
-        return cls.from_json(text)
+        return cls.from_file(text, str(path))
+
+    @classmethod
+    def from_file(cls, text: str, where: str) -> Manifest:
+        """The manifest in the text of a file, which must be as it was written; ``where`` names it in errors."""
+        manifest = cls.from_json(text)
+        if not manifest.digest or _digest_of(text, manifest.digest) != manifest.digest:
+            message = f"is not that of {where}: the file was changed after it was written"
+            raise ManifestError(message, field="digest")
+        return manifest
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -330,20 +344,20 @@ class Manifest:
         return manifest
 
     def to_json(self) -> str:
-        """JSON text, the same for the same manifest."""
-        return json.dumps(plain(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """JSON text, the same for the same manifest; it ends with its own digest."""
+        return with_digest(plain(self))
 
-    def write(self, folder: Path) -> Path:
-        """Check it, then put it into the config folder in one atomic step."""
+    def write(self, folder: Path) -> Manifest:
+        """Check it, put it into the config folder in one atomic step, and give it back with its digest."""
         self.validate()
-        path = folder / FILE_NAME
+        path, text = folder / FILE_NAME, self.to_json()
         partial = folder / f".{FILE_NAME}.partial"
         with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(self.to_json())
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        return path
+        return replace(self, digest=json.loads(text)["digest"])
 
     def validate(self) -> None:
         """Raise ManifestError, naming the field, unless the parts agree with each other."""
@@ -366,6 +380,7 @@ class Manifest:
             if {len(numbers.mean), len(numbers.std), len(numbers.minimum), len(numbers.maximum)} != {channels}:
                 raise ManifestError(f"expected {channels} numbers each", field=f"statistics.{name}")
         _check_multiples(self)
+        _check_views(self)
         stored = sum(shard.bytes for split in self.splits.values() for shard in split.shards)
         if stored != self.size.stored_bytes:
             message = f"expected the {stored} bytes of all shards, found {self.size.stored_bytes}"
@@ -373,6 +388,37 @@ class Manifest:
         if self.index.rows != self.rows:
             message = f"expected the {self.rows} rows of all splits, found {self.index.rows}"
             raise ManifestError(message, field="index.rows")
+
+
+def _check_views(manifest: Manifest) -> None:
+    """Views are known, have their column, and all give the one latent shape."""
+    names = manifest.preparation.views
+    _, height, width = manifest.latent_shape
+    try:
+        swapping = [row.name for row in view_rows(names) if row.swaps]
+    except RequestError as error:
+        raise ManifestError(str(error), field="preparation.views") from None
+    if swapping and height != width:
+        message = f"expected a square latent_shape for {', '.join(swapping)}, found {height}x{width}"
+        raise ManifestError(message, field="preparation.views")
+    if names and manifest.columns.get("view") != VIEW_FEATURES["view"]:
+        raise ManifestError("expected a column 'view' of strings, because there are views", field="columns")
+
+
+def with_digest(data: Mapping[str, Any]) -> str:
+    """The text of a manifest with this content, ended by its digest."""
+    digest = hashlib.sha256(_text({**data, "digest": ""}).encode()).hexdigest()
+    return _text({**data, "digest": digest})
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _digest_of(text: str, stated: str) -> str:
+    """The digest that a manifest of this text should state, which states this one."""
+    before, between, after = text.rpartition(f'"digest": "{stated}"')
+    return hashlib.sha256(f'{before}"digest": ""{after}'.encode()).hexdigest() if between else ""
 
 
 def _check_version(data: object) -> None:

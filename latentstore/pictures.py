@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentstore.errors import BadImageError, MixedSizesError, SourceError
-from latentstore.pixels import prepare, to_uint8
+from latentstore.pixels import piece_of, prepare_whole, to_uint8
 from latentstore.records import SkippedTile, Tile
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class PictureReader:
     def tiles(self, split: str, positions: Sequence[int] | NDArray[np.int64]) -> Iterator[Tile | SkippedTile]:
         """The prepared picture of each of these planned rows of a split, or the reason why there is none.
 
-        A picture whose pieces follow each other is decoded once. Raises SourceError where the source stops giving
-        pictures, MixedSizesError where a picture of a stream has another size than was planned for.
+        A picture whose pieces (tiles and views) follow each other is decoded once. Raises SourceError where the source
+        stops giving pictures, MixedSizesError where a picture of a stream has another size than was planned for.
         """
         planned = self.rows.splits[split][np.asarray(positions, np.int64)]
         if len(planned) == 0:
@@ -48,8 +48,9 @@ class PictureReader:
         wanted = planned[starts, 0].tolist()
         images = self._images(split, wanted)
         for number, image, pieces in zip(wanted, images, np.split(planned[:, 1], starts[1:]), strict=True):
+            whole = self._whole(image, self.rows.pieces(split, number))
             for piece in pieces.tolist():
-                yield self._tile(image, piece, self.rows.pieces(split, number))
+                yield whole if isinstance(whole, SkippedTile) else piece_of(whole, self.plan.preparation, piece)
 
     def _images(self, split: str, wanted: list[int]) -> Iterator[Tile | SkippedTile]:
         """What the source gives; its own failures to read are not mistaken for failures to write."""
@@ -59,28 +60,32 @@ class PictureReader:
             where = f"{self.plan.source.name!r} at {self.plan.source.location!r}"
             raise SourceError(f"Source {where} stopped giving pictures: {error.strerror or error}.") from error
 
-    def _tile(self, image: Tile | SkippedTile, piece: int, pieces: int) -> Tile | SkippedTile:
+    def _whole(self, image: Tile | SkippedTile, pieces: int) -> Tile | SkippedTile:
+        """The prepared picture that so many pieces are taken from."""
         if isinstance(image, SkippedTile):
             return image
+        preparation = self.plan.preparation
         size = image.pixels.shape[0], image.pixels.shape[1]
         try:
-            found = self.plan.preparation.pieces(size)
+            found = preparation.pieces(size)
             if found != pieces:  # only a stream's pictures have other sizes than were planned for
+                views = max(1, len(preparation.views))
                 raise MixedSizesError(
-                    f"Picture {image.source_path!r} is {size[0]}x{size[1]} and would be cut into {found} tiles, but a "
-                    f"stream is planned for pictures of one size, here of {pieces} tiles: read it without --streaming."
+                    f"Picture {image.source_path!r} is {size[0]}x{size[1]} and would be cut into {found // views} "
+                    f"tiles, but a stream is planned for pictures of one size, here of {pieces // views} tiles: read "
+                    "it without --streaming."
                 )
-            tile = prepare(image, self.plan.preparation, piece)
+            whole = prepare_whole(image, preparation)
         except BadImageError as error:
             return SkippedTile(image.id, image.source_path, str(error))
-        padded = self.plan.preparation.padded_size(size, self.plan.vae.pad_to)
+        padded = preparation.padded_size(size, self.plan.vae.pad_to)
         if padded != self.rows.padded:
             raise MixedSizesError(
                 f"Picture {image.source_path!r} is {size[0]}x{size[1]} and would be encoded at "
                 f"{padded[0]}x{padded[1]}, the ones before it at {self.rows.padded[0]}x{self.rows.padded[1]}: choose "
                 "--resize, --crop or --tile."
             )
-        return tile
+        return whole
 
 
 def decoded_uint8(vae: Vae, raw: NDArray[np.float32]) -> torch.Tensor:

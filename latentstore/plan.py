@@ -25,6 +25,7 @@ from latentstore.sources.interface import OpenSource, SourceRow, SplitReader
 from latentstore.storage.interface import StorageRow
 from latentstore.storage.table import STORAGES
 from latentstore.vaes.interface import VaeIdentity, VaeRow
+from latentstore.views import VIEWS, view_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -96,6 +97,7 @@ class BuildPlan:
         if self.order not in (SHUFFLED, SOURCE_ORDER):
             raise RequestError(f"There is no order {self.order!r}; choose from {SHUFFLED}, {SOURCE_ORDER}.")
         self._check_numbers()
+        view_rows(self.preparation.views)
 
     def _check_numbers(self) -> None:
         if not 0 < self.step <= LARGEST_STEP:
@@ -174,7 +176,7 @@ class PlannedRows:
     """Which picture becomes which row, known before anything is encoded."""
 
     splits: Mapping[str, NDArray[np.int64]]
-    """Each (rows, 2): index of the picture in its source split, and number of the piece cut from it."""
+    """Each (rows, 2): index of the picture in its source split, and number of the piece (tile, then view) of it."""
     padded: Size
     """(height, width) that is encoded for every row."""
     rows_per_shard: int
@@ -215,6 +217,7 @@ def plan_rows(plan: BuildPlan, source: OpenSource) -> PlannedRows:
             raise RequestError(f"Split name {name!r} cannot be used: expected letters, digits and underscores.")
     sizes = {name: _sizes(name, split, plan) for name, split in source.splits.items()}
     padded = _one_padded_size(plan, [size for split in sizes.values() for size in split])
+    _refuse_swaps(plan, padded)
     splits = {name: _ordered(plan, source.splits[name], split_sizes) for name, split_sizes in sizes.items()}
     latent_bytes = plan.vae.channels * (padded[0] // plan.vae.stride) * (padded[1] // plan.vae.stride)
     latent_bytes = latent_bytes * (plan.storage.bits if plan.storage is not None else 16) // 8
@@ -262,6 +265,19 @@ def _one_padded_size(plan: BuildPlan, sizes: Iterable[Size | None]) -> Size:
             "--crop SIDE (leave out what is smaller), or --tile SIDE (cut into tiles)."
         )
     return padded.pop()
+
+
+def _refuse_swaps(plan: BuildPlan, padded: Size) -> None:
+    """RequestError where views would give a second latent shape."""
+    height, width = padded
+    swapping = [row.name for row in view_rows(plan.preparation.views) if row.swaps]
+    if swapping and height != width:
+        possible = ", ".join(row.name for row in VIEWS.values() if not row.swaps)
+        raise RequestError(
+            f"The pictures are encoded at {height}x{width} pixels and would be {width}x{height} in the views "
+            f"{', '.join(swapping)}, but a config holds one latent shape: choose --views among {possible}, or make "
+            "the pictures square with --resize HxW, --crop SIDE or --tile SIDE."
+        )
 
 
 def _ordered(plan: BuildPlan, split: SplitReader, sizes: Sequence[Size | None]) -> NDArray[np.int64]:

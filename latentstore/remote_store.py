@@ -138,8 +138,8 @@ def _store_in(folder: RemoteFolder) -> RemoteStore | None:
         return None
     except UnicodeDecodeError as error:
         raise ManifestError(f"{folder.at(FILE_NAME)} cannot be read ({error})") from error
-    manifest = Manifest.from_json(text)
-    check_known(folder.name, manifest)
+    manifest = Manifest.from_file(text, folder.at(FILE_NAME))
+    check_known(folder.at(FILE_NAME), manifest)
     return RemoteStore(Path(folder.name), manifest, folder)
 
 

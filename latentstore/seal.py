@@ -30,6 +30,7 @@ from latentstore.manifest import (
     StorageInfo,
     VaeInfo,
 )
+from latentstore.pixels import pictures_behind, tiles_behind
 from latentstore.plan import BuildPlan, PlannedRows
 from latentstore.preview import write_preview
 from latentstore.quality import MetricSummary, summarise
@@ -90,9 +91,9 @@ def seal(work: BuildFolder, done: Sealing) -> Manifest:
     done.plan.container.write_index(work.folder / INDEX, done.schema, index)
     manifest = _manifest(done, splits, index, index_info(work.folder, len(index["id"])))
     write_preview(work.folder, manifest, done, index)
-    work.seal(manifest)
+    sealed = work.seal(manifest)
     write_card(work.folder.parent)
-    return manifest
+    return sealed
 
 
 def collect_index(
@@ -133,22 +134,30 @@ def summaries(
 def size_ledger(
     manifest_schema: ShardSchema, index: Mapping[str, Sequence[Any]], stored_bytes: int, entropy_bytes: int
 ) -> SizeLedger:
-    """Sizes of all rows; a source file that was cut into tiles counts once."""
-    pixels = sum(height * width for height, width in zip(index["height"], index["width"], strict=True))
-    tiled = "tile_row" in index
-    pictures = (name.rpartition("@")[0] if tiled else name for name in index["id"])
-    files = dict(zip(zip(index["split"], pictures, strict=True), index["source_bytes"], strict=True))
+    """What all rows take, against what it takes to keep the pictures behind them.
+
+    Raw RGB and source files count once, whatever is cut from them and in however many views: nobody would store a
+    mirrored picture as a file of its own. So eight stored views are not eight times as good against both. The bits per
+    pixel are those of the rows: what one stored latent takes.
+    """
+    areas = [height * width for height, width in zip(index["height"], index["width"], strict=True)]
+    pixels = seen_once = sum(areas)
+    if "view" in index:  # the views of a picture or tile have as many pixels as it has
+        tiles = zip(index["split"], tiles_behind(index), strict=True)
+        seen_once = sum(dict(zip(tiles, areas, strict=True)).values())
+    pictures = zip(index["split"], pictures_behind(index), strict=True)
+    files = dict(zip(pictures, index["source_bytes"], strict=True))
     source_bytes = sum(files.values()) or None
     payload = len(index["id"]) * manifest_schema.row_values * np.dtype(manifest_schema.dtype).itemsize
     return SizeLedger(
         pixels=pixels,
-        raw_rgb_bytes=3 * pixels,
+        raw_rgb_bytes=3 * seen_once,
         source_bytes=source_bytes,
         payload_bytes=payload,
         entropy_bytes=entropy_bytes,
         stored_bytes=stored_bytes,
         bits_per_pixel=8 * stored_bytes / pixels,
-        raw_rgb_over_stored=3 * pixels / stored_bytes,
+        raw_rgb_over_stored=3 * seen_once / stored_bytes,
         source_over_stored=source_bytes / stored_bytes if source_bytes else None,
     )
 

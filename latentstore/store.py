@@ -129,16 +129,16 @@ def open_store(location: str | Path, config: str | None = None) -> LatentStore:
 
 
 def _opened(folder: Path, manifest: Manifest) -> LatentStore:
-    check_known(folder, manifest)
+    check_known(folder / FILE_NAME, manifest)
     return LatentStore(folder, manifest)
 
 
-def check_known(folder: object, manifest: Manifest) -> None:
-    """StoreError where this version cannot read the shards that a manifest found in ``folder`` describes."""
+def check_known(path: object, manifest: Manifest) -> None:
+    """StoreError where this version cannot read the shards that the manifest at ``path`` describes."""
     if manifest.storage.container not in CONTAINERS or manifest.storage.name not in STORAGES:
         message = (
-            f"{folder} uses container {manifest.storage.container!r} and storage {manifest.storage.name!r}, "
-            "which this version does not know: pip install --upgrade latentstore"
+            f"{path} names container {manifest.storage.container!r} and storage "
+            f"{manifest.storage.name!r}, which this version does not know: pip install --upgrade latentstore"
         )
         raise StoreError(message)
     dtype = STORAGES[manifest.storage.name].dtype

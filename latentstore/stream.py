@@ -13,8 +13,8 @@ import numpy as np
 
 from latentstore.epochs import POOL_BLOCKS, SHUFFLES
 from latentstore.errors import DamagedShardError, RequestError
-from latentstore.loader import Batch, Outputs, check_loader, check_state, pinned
-from latentstore.row_memory import RowMemory, RowPart
+from latentstore.loader import Batch, check_loader, check_state, pinned
+from latentstore.row_memory import Recycled, RowMemory, RowPart
 from latentstore.shards import crc32_of
 from latentstore.stream_order import Blocks, cut, pieces, pools, shares
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.containers.interface import RangedShard
-    from latentstore.load import LatentDataset
+    from latentstore.load import LatentDataset, Output
     from latentstore.manifest import Manifest
     from latentstore.remote_store import RemoteStore
 
@@ -35,7 +35,8 @@ THREADS = 4
 """That fetch blocks, at most."""
 READS = 2
 """Of a row that is not the one that was written, before it is given up: a bit may have flipped on the way."""
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class StreamedLatents:
@@ -161,9 +162,9 @@ class StreamedLatents:
                     raise
         raise AssertionError  # a loop that always ends before
 
-    def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], outputs: Outputs) -> Batch:
-        """A batch of these rows of this dataset, whose stored bytes these are, (N, row_bytes)."""
-        return self._rows.batch_of(stored, rows, outputs)
+    def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], output: Output) -> Batch:
+        """See ``LatentDataset.batch_of``."""
+        return self._rows.batch_of(stored, rows, output)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}, "_locks": None}
@@ -180,9 +181,10 @@ class StreamedLatents:
         stored = shard.stored(within)
         wrong = within[np.array(crc32_of(stored), np.int64) != checksums]
         if len(wrong):
+            url = self._store.files.at(self._shards[place].path)
             raise DamagedShardError(
-                f"Shard {self._store.files.at(self._shards[place].path)}, row {wrong[0]}: its latent is not the one that "
-                "was written (the CRC-32 in the index differs), twice: the shard was changed or replaced."
+                f"Shard {url}, row {wrong[0]}: its latent is not the one that was written (the CRC-32 in the index "
+                f"differs, {READS} times): the shard was changed or replaced."
             )
         return stored
 
@@ -194,10 +196,10 @@ class StreamedLoader:
     ranks give as many batches, and rows that are left over wait for another epoch; without, one rank may give more
     than another.
 
-    Memory: the blocks of one pool (``POOL_BLOCKS`` = 8 where shuffled, else 1), ``prefetch`` blocks ahead, one batch, and
-    for each of the fetching threads (4 at most) about three times a block while it is received and decoded. A block is
-    4 MiB of numbers, or one row group (16 MiB) where they are compressed: 8 + 8 + 4 x 3 blocks are 112 MiB, or 448 MiB.
-    The index, and the footers of the shards that were opened, stay in memory besides.
+    Memory: the blocks of one pool (8 where shuffled, else 1), ``prefetch`` blocks ahead (8), one batch, and for each of
+    the fetching threads (4 at most) about three times a block while it is received and decoded. A block is 4 MiB of
+    numbers, or one row group (16 MiB) where they are compressed: 8 + 8 + 4 x 3 blocks are 112 MiB, or 448 MiB. The
+    index, and the footers of the shards that were opened, stay in memory besides.
 
     ``state_dict`` and ``load_state_dict`` continue an epoch with its next row; what was given is not fetched again.
     """
@@ -237,7 +239,8 @@ class StreamedLoader:
         """Rows of the next epoch that this rank has given before."""
         self._state = (0, 0)
         """Epoch, and rows of it that were given, after the last batch that was taken."""
-        self._outputs = Outputs(batch_size, pin=pinned(pin_memory, prefetch))
+        self._pin = pinned(pin_memory, prefetch)
+        self._recycled: dict[str, Recycled] = {}
 
     def __len__(self) -> int:
         """Batches of the next ``iter()`` for this rank."""
@@ -299,32 +302,44 @@ class StreamedLoader:
         import torch
 
         left = self._batches(self._shares(epoch), done)
-        orders = list(self.order(epoch, done))
-        wanted = [pieces(self.dataset.blocks, rows) for rows in orders]
-        fetched = in_threads(self.dataset.fetch, (piece for parts in wanted for piece in parts), self._prefetch)
-        with closing(fetched):
-            batch = _Filling(self.dataset, self._outputs, self.batch_size)
-            for rows, parts in zip(orders, wanted, strict=True):
+        blocks = self.dataset.blocks
+        wanted = (piece for rows in self.order(epoch, done) for piece in pieces(blocks, rows))
+        batch = _Filling(self.dataset, self._output, self.batch_size)
+        with closing(in_threads(self.dataset.fetch, wanted, self._prefetch)) as fetched:
+            for rows in self.order(epoch, done) if left else ():
+                parts = pieces(blocks, rows)
                 memory = RowMemory([_part(next(fetched)) for _ in parts], self.dataset.row_bytes)
                 places = np.searchsorted(np.concatenate(parts), rows)
                 addresses = memory.addresses[torch.from_numpy(places)]
                 at = 0
-                while at < len(rows) and left:
+                while at < len(rows):
                     at += batch.add(memory, addresses[at:], rows[at:])
                     if batch.full:
                         yield batch.taken()
                         left -= 1
+                        if not left:
+                            return
                 del memory  # before the blocks of the next pool come
-            if left:
-                yield batch.taken()
+        if left:
+            yield batch.taken()
+
+    def _output(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Memory for one batch, its first dimension the batch's."""
+        import torch
+
+        if self._pin and name == "latent":  # torch keeps pinned memory until the copy to the device is over
+            return torch.empty(shape, dtype=dtype, pin_memory=True)
+        if name not in self._recycled:
+            self._recycled[name] = Recycled((self.batch_size, *shape[1:]), dtype)
+        return self._recycled[name].take()[: shape[0]]
 
 
 class _Filling:
     """A batch that is being filled, from one pool or from two."""
 
-    def __init__(self, dataset: StreamedLatents, outputs: Outputs, size: int) -> None:
+    def __init__(self, dataset: StreamedLatents, output: Output, size: int) -> None:
         self._dataset = dataset
-        self._outputs = outputs
+        self._output = output
         self._size = size
         self._rows: list[NDArray[np.int64]] = []
         self._count = 0
@@ -339,7 +354,7 @@ class _Filling:
         import torch
 
         if self._stored is None:
-            self._stored = self._outputs("stored", (self._size, memory.row_bytes), torch.uint8)
+            self._stored = self._output("stored", (self._size, memory.row_bytes), torch.uint8)
         taken = min(len(rows), self._size - self._count)
         memory.gather(addresses[:taken], self._stored[self._count : self._count + taken])
         self._rows.append(rows[:taken])
@@ -350,14 +365,12 @@ class _Filling:
         """The batch; another is begun."""
         rows, stored = np.concatenate(self._rows), self._stored
         assert stored is not None  # noqa: S101 (a batch has rows)
-        batch = self._dataset.batch_of(stored[: self._count], rows, self._outputs)
+        batch = self._dataset.batch_of(stored[: self._count], rows, self._output)
         self._rows, self._count, self._stored = [], 0, None
         return batch
 
 
-def in_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Generator[Result, None, None]:
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Generator[Result, None, None]:
     """What ``work`` makes of each item, in their order; up to ``ahead`` are made before they are asked for.
 
     What it raises is raised at its place. Where nobody takes more, those that were begun are waited for.

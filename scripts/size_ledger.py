@@ -3,8 +3,8 @@
 python scripts/size_ledger.py                      64 drawn scenes of 256x256
 python scripts/size_ledger.py --folder PICTURES    a folder of lossless pictures
 
-Prints a Markdown table. JPEG and WebP at the qualities named; latents float16, layout compact, with every VAE that
-needs no download. PSNR is the mean over pictures, from the bytes as stored.
+Prints a Markdown table. JPEG and WebP at the qualities named; latents float16 and int8, layout compact, with every VAE
+that needs no download. PSNR is the mean over pictures, from the bytes as stored.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from latentstore import METRICS, SOURCES, VAES, BuildPlan, SourceRow, build, folder_source
+from latentstore import METRICS, SOURCES, STORAGES, VAES, BuildPlan, SourceRow, build, folder_source
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.interface import SplitReader
 
 FILES = [("PNG", {}), ("JPEG", {"quality": 75}), ("JPEG", {"quality": 90}), ("WebP", {"quality": 75})]
-LATENTS = ["demo", "pool8"]
+LATENTS = [("demo", "float16"), ("demo", "int8"), ("pool8", "float16"), ("pool8", "int8")]
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,14 @@ def as_files(name: str, options: dict[str, int], pictures: list[NDArray[np.uint8
 
 def as_latents(source: SourceRow) -> Iterator[Line]:
     """The pictures built into a latent dataset with each VAE at hand."""
-    for name in LATENTS:
+    for name, storage in LATENTS:
+        plan = BuildPlan(source=source, vae=VAES[name], metrics=(METRICS["psnr"],), storage=STORAGES[storage])
         with tempfile.TemporaryDirectory() as out:
-            manifest = build(BuildPlan(source=source, vae=VAES[name], metrics=(METRICS["psnr"],)), out)
+            manifest = build(plan, out)
         channels, _, _ = manifest.latent_shape
+        step = f" with steps of 1/{1 / plan.step:g} sigma" if plan.calibrated else ""
         yield Line(
-            f"latents, `{name}` ({channels} channels, stride {manifest.vae.stride}), float16 compact",
+            f"latents, `{name}` ({channels} channels, stride {manifest.vae.stride}), {storage}{step}, compact",
             manifest.size.stored_bytes,
             manifest.quality["psnr"].mean,
         )

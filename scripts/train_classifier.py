@@ -51,8 +51,8 @@ def main() -> None:
     print(f"{len(train)} rows to train on, {len(test)} held out; {options.device}, {torch.get_num_threads()} threads")
     latents = train.loader(size, shuffle=True, seed=options.seed)
     rows = [trained("latents", "latent", latents, test.loader(size), classes, options)]
-    both, origins = zip(*(pictures(part, options) for part in (train, test)), strict=True)
-    rows.append(trained(f"pixels ({origins[0]})", "image", *both, classes, options))
+    (seen, origin), (unseen, _) = pictures(train, options), pictures(test, options)
+    rows.append(trained(f"pixels ({origin})", "image", seen, unseen, classes, options))
     print("\n| trained on | parameters | accuracy | macro F1 | weighted F1 | seconds an epoch | loading |")
     print("|---|---:|---:|---:|---:|---:|---:|", *rows, sep="\n")
 
@@ -100,7 +100,7 @@ def pictures(part: LatentDataset, options: argparse.Namespace) -> tuple[Pictures
 
 
 def network(shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Pairs of 3x3 convolutions of one width, the first of each halving the side: until it is at most 4, at least twice."""
+    """Pairs of 3x3 convolutions of one width, the first of each halving the side, down to 4 or less."""
     channels, pairs = shape[0], max(2, math.ceil(math.log2(min(shape[1:]) / 4)))
     square = 2 * pairs - 1  # 9 (square width^2 + channels width) parameters are to be 150,000
     width = round((math.sqrt(channels**2 + 4 * square * 150_000 / 9) - channels) / (2 * square))

@@ -1,20 +1,20 @@
 """A small class-conditional diffusion model on latents: noise prediction or flow matching, EMA, a decoded PNG grid.
 
 python scripts/train_diffusion.py                            960 drawn scenes of 64x64, built in ./demo-training
-python scripts/train_diffusion.py LOCATION --objective flow --width 128 --steps 100000 --batch-size 256
+python scripts/train_diffusion.py LOCATION --objective ddpm --width 128 --steps 100000 --batch-size 256
 
-The network sees latents in model space, whatever VAE made them, so nothing here knows a scale factor. The same seed on
-the same kind of device with the same number of threads gives the same grid. Each row of it is one class: a training
-picture, decoded from its latent, then samples of the averaged weights.
+The network sees latents in model space, whatever VAE made them, so nothing here knows a scale factor. The same seed,
+kind of device and number of threads give the same grid. Each row of it is one class: a training picture, decoded from
+its latent, and then samples of the averaged weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -25,37 +25,29 @@ from diffusers.training_utils import EMAModel
 from PIL import Image
 
 from latentstore import SOURCES, VAES, BuildPlan, LatentDataset, build, load_latents
-from latentstore.loader import LatentLoader
 
 DDPM = DDPMScheduler(num_train_timesteps=1000, clip_sample=False)  # latents are not bound to [-1, 1]
-Noised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""What the network sees, at which time (0 to 1000), and what it should answer."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What the network learns, and the scheduler that samples from such a network."""
-
-    noised: Callable[[torch.Tensor, torch.Tensor], Noised]
-    """Of latents and as much noise."""
-    scheduler: Any
+NO_CLASS = 0.1  # share of rows trained without their class, for guidance
+SAMPLES = 7  # of each class in the grid
+EVERY = 50  # steps between two lines of the log
+Noised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # what the network sees, when (0 to 1000), what it answers
 
 
 def ddpm(latent: torch.Tensor, noise: torch.Tensor) -> Noised:
-    """The noise in sqrt(a_t) x + sqrt(1 - a_t) noise (Ho et al. 2020, equation 14, linear schedule)."""
+    """The noise in sqrt(a_t) x + sqrt(1 - a_t) noise, a_t from the linear schedule (Ho et al. 2020, equation 14)."""
     steps = torch.randint(1000, (len(latent),), device=latent.device)
     return DDPM.add_noise(latent, noise, steps), steps, noise
 
 
 def flow(latent: torch.Tensor, noise: torch.Tensor) -> Noised:
-    """The velocity noise - x along the line (1 - t) x + t noise (Liu et al. 2023, rectified flow)."""
+    """The velocity noise - x on the line (1 - t) x + t noise (rectified flow, Liu et al. 2023)."""
     t = torch.rand(len(latent), device=latent.device)
     return torch.lerp(latent, noise, t[:, None, None, None]), t * 1000, noise - latent
 
 
-OBJECTIVES = {
-    "ddpm": Objective(ddpm, DDIMScheduler.from_config(DDPM.config, timestep_spacing="trailing")),
-    "flow": Objective(flow, FlowMatchEulerDiscreteScheduler()),
+OBJECTIVES: dict[str, tuple[Callable[..., Noised], Any]] = {
+    "ddpm": (ddpm, DDIMScheduler.from_config(DDPM.config, timestep_spacing="trailing")),
+    "flow": (flow, FlowMatchEulerDiscreteScheduler()),
 }
 
 
@@ -65,14 +57,14 @@ def main() -> None:
     parser.add_argument("location", nargs="?", help="a latent dataset with classes; default: drawn scenes are encoded")
     parser.add_argument("--scenes", type=int, nargs=2, default=(960, 64), metavar=("COUNT", "SIDE"))
     parser.add_argument("--objective", choices=OBJECTIVES, default="flow")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--width", type=int, default=64, help="channels of the network, a multiple of 32")
-    parser.add_argument("--guidance", type=float, default=2.0, help="classifier-free (Ho & Salimans 2022); 1 for none")
+    parser.add_argument("--guidance", type=float, default=2.0, help="classifier-free (Ho & Salimans 2022); 1: none")
     parser.add_argument("--sampling-steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, default=Path("demo-training/grid.png"))
+    parser.add_argument("--out", default="grid.png")
     options = parser.parse_args()
     options.device = options.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
     if options.location is None:  # a finished build is found again, so only the first run waits for it
@@ -82,25 +74,75 @@ def main() -> None:
 
     torch.manual_seed(options.seed)
     data = load_latents(options.location, device=options.device)
-    model = denoiser(data.latent_shape, len(data.class_names or ()), options.width).to(options.device)
-    average = trained(model, data, options)
-    average.copy_to(model.parameters())
-    latents = sampled(model.eval(), data, options)
-    write_grid(data, latents, options.out)
-    ...
+    names = data.class_names or ()
+    model = denoiser(data.latent_shape, len(names), options.width).to(options.device)
+    trained(model, data, options)
+    labels, first = np.unique(data.labels, return_index=True)
+    rows = []
+    for label, row in zip(labels.tolist(), first, strict=True):
+        latents = torch.cat([data.batch([row])["latent"], sampled(model, label, data.latent_shape, options)])
+        rows.append(torch.cat(list(data.decode(latents).cpu()), -1))
+    pixels = (torch.cat(rows, -2) * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(options.out)
+    print(f"{options.out} has a row for each of {', '.join(names[label] for label in labels)}")
 
 
 def denoiser(shape: tuple[int, ...], classes: int, width: int) -> UNet2DModel:
-    """A UNet with attention; it halves the latent once or twice where its sides allow. Class ``classes`` is no class."""
-    halvings = next(n for n in (2, 1, 0) if all(side % 2**n == 0 and side // 2**n >= 4 for side in shape[1:]) or n == 0)
+    """A UNet that halves the latent up to twice, where its sides allow; class number ``classes`` stands for none."""
+    halvings = sum(all(side % 2**n == 0 and side >= 4 * 2**n for side in shape[1:]) for n in (1, 2))
     return UNet2DModel(
         sample_size=shape[1:],
         in_channels=shape[0],
         out_channels=shape[0],
         layers_per_block=1,
-        block_out_channels=[width * 2**min(n, 1) for n in range(halvings + 1)],
-        down_block_types=["DownBlock2D"] + ["AttnDownBlock2D"] * halvings,
-        up_block_types=["AttnUpBlock2D"] * halvings + ["UpBlock2D"],
+        block_out_channels=[width, 2 * width, 2 * width][: halvings + 1],
+        down_block_types=["DownBlock2D", *["AttnDownBlock2D"] * halvings],
+        up_block_types=[*["AttnUpBlock2D"] * halvings, "UpBlock2D"],
         attention_head_dim=32,
         num_class_embeds=classes + 1,
     )
+
+
+def trained(model: UNet2DModel, data: LatentDataset, options: argparse.Namespace) -> None:
+    """Train it, and leave it with the moving average of its weights."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    average = EMAModel(model.parameters(), decay=0.999)  # of the last n steps at first: (1 + n) / (10 + n) up to this
+    epochs = repeat(data.loader(options.batch_size, shuffle=True, seed=options.seed))  # each pass is another epoch
+    loading = computing = losses = 0.0
+    clock = time.perf_counter()
+    for step, batch in enumerate(islice(chain.from_iterable(epochs), options.steps), 1):
+        latent, label = batch["latent"].to(options.device), batch["label"].to(options.device)
+        loaded = time.perf_counter()
+        label[torch.rand(len(label)) < NO_CLASS] = len(data.class_names or ())
+        seen, times, answer = OBJECTIVES[options.objective][0](latent, torch.randn_like(latent))
+        loss = F.mse_loss(model(seen, times, class_labels=label).sample, answer)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        average.step(model.parameters())
+        losses += loss.item()  # waits for the device, so that its seconds are counted here
+        done = time.perf_counter()
+        loading, computing, clock = loading + loaded - clock, computing + done - loaded, done
+        if step % EVERY == 0:
+            shares = f"loading {loading / (loading + computing):.2%}, computing {computing / (loading + computing):.2%}"
+            speed, mean, losses = step * options.batch_size / (loading + computing), losses / EVERY, 0.0
+            print(f"step {step}: loss {mean:.3f}, {speed:.0f} rows/s, {shares}", flush=True)
+    average.copy_to(model.parameters())
+
+
+@torch.inference_mode()
+def sampled(model: UNet2DModel, label: int, shape: tuple[int, ...], options: argparse.Namespace) -> torch.Tensor:
+    """Latents (SAMPLES, *shape) of one class, in model space, on the CPU; the same noise for every class."""
+    scheduler, none = OBJECTIVES[options.objective][1], model.config.num_class_embeds - 1
+    scheduler.set_timesteps(options.sampling_steps)
+    noise = torch.Generator().manual_seed(options.seed)
+    latents = torch.randn(SAMPLES, *shape, generator=noise).to(options.device)
+    labels = torch.tensor([label] * SAMPLES + [none] * SAMPLES, device=options.device)
+    for time_left in scheduler.timesteps:
+        wanted, free = model(latents.repeat(2, 1, 1, 1), time_left, class_labels=labels).sample.chunk(2)
+        latents = scheduler.step(free + options.guidance * (wanted - free), time_left, latents).prev_sample
+    return latents.cpu()
+
+
+if __name__ == "__main__":
+    main()

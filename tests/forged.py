@@ -17,7 +17,7 @@ from latentstore.duplicates import find_duplicates
 from latentstore.entropy import ByteCounts
 from latentstore.hashing import sha256_of
 from latentstore.json_records import plain
-from latentstore.manifest import ShardInfo, SplitInfo
+from latentstore.manifest import ShardInfo, SplitInfo, with_digest
 from latentstore.records import LatentRecord
 from latentstore.seal import INDEX, channel_numbers, collect_index, index_info, size_ledger, summaries
 from latentstore.shards import crc32_of
@@ -127,7 +127,7 @@ def reseal(folder: Path, shard: int = 0) -> None:
     size["raw_rgb_over_stored"] = size["raw_rgb_bytes"] / size["stored_bytes"]
     if size["source_bytes"] is not None:
         size["source_over_stored"] = size["source_bytes"] / size["stored_bytes"]
-    (folder / "manifest.json").write_text(json.dumps(data))
+    (folder / "manifest.json").write_text(with_digest(data))
 
 
 def edit_manifest(folder: Path, path: str, value: Any) -> None:
@@ -138,7 +138,7 @@ def edit_manifest(folder: Path, path: str, value: Any) -> None:
     for part in parents:
         place = place[part]
     place[last] = plain(value)
-    (folder / "manifest.json").write_text(json.dumps(data))
+    (folder / "manifest.json").write_text(with_digest(data))
 
 
 def _numbers(store: LatentStore) -> tuple[dict[str, Any], int]:

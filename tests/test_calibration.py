@@ -56,7 +56,7 @@ def test_each_candidate_costs_what_an_independent_computation_says() -> None:
     assert info.seed == 7
     np.testing.assert_allclose(info.std, std, rtol=1e-6)
     assert [(entry.storage, entry.step_sigma) for entry in info.candidates] == [
-        *(("int8", 1 / parts) for parts in (2, 3, 4, 6, 8, 12, 16, 20, 24, 32)),
+        *(("int8", 1 / parts) for parts in (2, 3, 4, 6, 8, 12, 16, 18, 20, 24, 32)),
         ("float16", None),
         ("float32", None),
     ]

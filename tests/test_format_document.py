@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 from strategies import FORMAT, example, example_text
 
@@ -17,17 +18,21 @@ from latentstore.containers.interface import CORE_COLUMNS, INDEX_COLUMNS
 from latentstore.containers.parquet import COMPACT, FAST, ROW_GROUP_BYTES
 from latentstore.containers.table import CONTAINERS
 from latentstore.journal import JOURNAL
-from latentstore.json_records import plain
+from latentstore.json_records import ONLY_WHERE_SET, plain
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, STORED_DTYPES, Manifest
 from latentstore.metrics.table import METRICS
 from latentstore.normalisation import KINDS
+from latentstore.pixels import Preparation
 from latentstore.plan import SHUFFLED, SOURCE_ORDER
 from latentstore.preview import FILE_NAME as PREVIEW
 from latentstore.seal import INDEX
 from latentstore.storage.table import STORAGES
+from latentstore.views import VIEWS
 
 TEXT = FORMAT.read_text(encoding="utf-8")
 FIELD = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+LEFT_OUT = ["preparation.views"]
+"""Fields that the document says are left out where they are empty."""
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -94,8 +99,30 @@ def test_the_example_names_every_field_of_the_table() -> None:
         for part in re.sub(r"\[\]", ".[]", path).split("."):
             if inner == [] and part == "[]":
                 break  # nothing was converted, nothing is twice there
+            if path in LEFT_OUT and part not in inner:
+                break
             key = next(iter(inner)) if part.startswith("<") else 0 if part == "[]" else part
             inner = inner[key]
+
+
+def test_fields_that_are_left_out_where_empty_are_those_that_the_document_names() -> None:
+    found = [f"preparation.{field.name}" for field in fields(Preparation) if field.metadata == ONLY_WHERE_SET]
+    assert found == LEFT_OUT
+    assert "every field of this table, but for `preparation.views`, which they MUST leave out where" in section(12)
+    assert "views" not in example()["preparation"]
+    assert "views" not in example()["build"]["plan"]["preparation"]
+
+
+def test_the_views_are_those_of_the_code() -> None:
+    table = re.findall(r"^\| `(\w+)` \| \((.+), (.+)\) \| (\w) x (\w) \|$", section(2), re.MULTILINE)
+    assert [name for name, *_ in table] == list(VIEWS)
+    places = np.stack(np.meshgrid(range(2), range(3), [0], indexing="ij"), axis=-1)[:, :, 0].astype(np.uint8)
+    for name, row, column, high, wide in table:
+        seen = VIEWS[name].of(places)
+        assert seen.shape[:2] == ({"H": 2, "W": 3}[high], {"H": 2, "W": 3}[wide])
+        for i, j in np.ndindex(*seen.shape[:2]):
+            known = {"i": i, "j": j, "H - 1 - i": 1 - i, "W - 1 - j": 2 - j, "H - 1 - j": 1 - j, "W - 1 - i": 2 - i}
+            assert seen[i, j].tolist()[:2] == [known[row], known[column]]
 
 
 def test_the_numbers_of_the_example_follow_from_each_other() -> None:

@@ -60,7 +60,8 @@ def test_no_damage_gives_wrong_numbers_ends_the_process_or_says_nothing(
     kinds = Counter(outcome.kind for _, _, outcome in results)
     assert [result for result in results if result[2].kind == fuzz.FAILURE] == []
     assert sum(kinds.values()) == 120
-    assert min(kinds[fuzz.REFUSED], kinds[fuzz.SAME]) > 10
+    assert kinds[fuzz.REFUSED] > 60
+    assert kinds[fuzz.SAME] > 2  # a column of a shard that load takes from the index
 
 
 def test_a_damage_is_the_same_again_from_its_number_and_seed(fuzz: ModuleType, tmp_path: Path, drawn: Path) -> None:

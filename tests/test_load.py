@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,29 @@ def test_a_cut_shard_is_refused_before_training_starts(folder: Path) -> None:
 def test_an_edited_manifest_and_a_newer_format_are_refused(folder: Path) -> None:
     edit_manifest(folder, "format_version", "2.0")
     with pytest.raises(UnsupportedVersionError, match="pip install --upgrade latentstore"):
+        load_latents(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"kind": "identity"', '"kind": "scale"'),
+        ('"forest"', '"Forest"'),
+        ('"seed": 0', '"seed": 1'),
+        ('"licence": "Apache-2.0"', '"licence": "mit"'),
+        ("  ", "   "),
+        ('"digest": "', '"digest": "0'),
+    ],
+)
+def test_a_manifest_that_was_edited_is_refused(folder: Path, old: str, new: str) -> None:
+    path = folder / "synthetic-pool8" / "manifest.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(StoreError, match="manifest field 'digest': is not that of .*the file was changed after"):
+        load_latents(folder)
+    path.write_text(re.sub(r',\s*"digest": "\w+"', "", text))
+    with pytest.raises(StoreError, match="manifest field 'digest'"):
         load_latents(folder)
 
 

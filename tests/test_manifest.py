@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Path_, example, example_text, in_words, leaves, replaced
 
-from latentstore.errors import ManifestError, NotSealedError, UnsupportedVersionError
+from latentstore.errors import ManifestError, NotSealedError, StoreError, UnsupportedVersionError
+from latentstore.json_records import plain
 from latentstore.manifest import FORMAT_VERSION, Manifest
 
 SHARD = ("splits", "train", "shards", 0)
@@ -128,7 +131,7 @@ def test_a_field_of_another_type_is_named_or_read_as_it_stands(leaf: tuple[Path_
     except ManifestError as error:
         assert error.field == in_words(path)  # noqa: PT017 (either way is right)
     else:
-        assert json.loads(manifest.to_json()) == data
+        assert json.loads(manifest.to_json()) == {**data, "digest": json.loads(manifest.to_json())["digest"]}
 
 
 def objects(value: Any, path: Path_ = ()) -> list[Path_]:
@@ -292,9 +295,27 @@ def test_statistics_of_another_split_are_noticed() -> None:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     manifest = read()
-    path = manifest.write(tmp_path)
-    assert path.read_text(encoding="utf-8") == manifest.to_json()
+    written = manifest.write(tmp_path)
+    assert (tmp_path / "manifest.json").read_text(encoding="utf-8") == manifest.to_json()
     assert Manifest.read(tmp_path) == manifest
+    assert plain(Manifest.read(tmp_path)) == plain(written) == json.loads(manifest.to_json())
+
+
+def test_the_digest_is_the_sha256_of_the_text_without_it(tmp_path: Path) -> None:
+    digest = read().write(tmp_path).digest
+    text = (tmp_path / "manifest.json").read_bytes()
+    assert text.endswith(f'  "digest": "{digest}"\n}}\n'.encode())
+    assert hashlib.sha256(text.replace(digest.encode(), b"")).hexdigest() == digest
+
+
+@given(place=st.integers(0, len(example_text().encode()) - 1), bit=st.integers(0, 7))
+def test_no_flipped_bit_passes(place: int, bit: int) -> None:
+    content = bytearray(example_text().encode())
+    content[place] ^= 1 << bit
+    with TemporaryDirectory() as folder:
+        Path(folder, "manifest.json").write_bytes(content)
+        with pytest.raises(StoreError):
+            Manifest.read(Path(folder))
 
 
 def test_the_text_ends_in_one_newline_and_keeps_letters_of_all_languages(tmp_path: Path) -> None:

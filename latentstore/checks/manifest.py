@@ -10,7 +10,7 @@ from typing import Any
 from latentstore.checks.interface import Finding, Findings, Inspection
 from latentstore.json_records import plain
 from latentstore.manifest import FILE_NAME, Manifest
-from latentstore.pixels import TILE_FEATURES
+from latentstore.pixels import TILE_FEATURES, VIEW_FEATURES
 from latentstore.seal import INDEX
 from latentstore.sources.table import SOURCES
 from latentstore.storage.table import STORAGES
@@ -19,6 +19,8 @@ from latentstore.vaes.table import VAES
 from latentstore.version import __version__
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+ADDED = {**TILE_FEATURES, **VIEW_FEATURES}
+"""Columns that come from the preparation, not from the source."""
 STEP_TOLERANCE = 1e-6
 """Relative: steps are rounded to float32."""
 
@@ -52,7 +54,8 @@ def _counts(manifest: Manifest) -> Findings:
     for split, info in manifest.splits.items():
         yield from _differs(f"statistics.{split}.count", manifest.statistics[split].count, info.rows * height * width)
         skipped = {entry.position for entry in manifest.build.skipped if entry.split == split}
-        if manifest.preparation.tile is None:  # a picture that is skipped may have been several tiles
+        # A picture that is skipped may have been several tiles, or several views.
+        if manifest.preparation.tile is None and not manifest.preparation.views:
             images = manifest.source.images.get(split)
             yield from _differs(f"source.images.{split}", images, info.rows + len(skipped))
     if set(manifest.source.images) != set(manifest.splits):
@@ -135,8 +138,8 @@ def _planned(manifest: Manifest) -> Iterator[tuple[str, Any, Any]]:
         if entry.key in plan and (entry.after_conversion or not converted):
             yield entry.field, _field(manifest, entry.field), plan[entry.key]
     if "columns" in plan:
-        passed = {name: feature for name, feature in manifest.columns.items() if name not in TILE_FEATURES}
-        yield "columns", passed, {name: f for name, f in plan["columns"].items() if name not in TILE_FEATURES}
+        passed = {name: feature for name, feature in manifest.columns.items() if name not in ADDED}
+        yield "columns", passed, {name: f for name, f in plan["columns"].items() if name not in ADDED}
     if "max_psnr_drop" not in plan and not converted:
         yield "storage.budget_db", manifest.storage.budget_db, None
     # A branch or tag has become a commit by the time the manifest is written.

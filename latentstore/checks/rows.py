@@ -30,6 +30,7 @@ from latentstore.quality import MetricSummary
 from latentstore.remeasure import Unavailable
 from latentstore.seal import INDEX, size_ledger, summaries
 from latentstore.vaes.table import VAES
+from latentstore.views import VIEWS, id_of_view, id_without_view, view_rows
 
 Test = Callable[[Any], bool]
 
@@ -124,6 +125,7 @@ def check_columns(inspection: Inspection) -> Findings:
             if np.isnan(scores).any():
                 yield _in_rows(inspection, name, np.flatnonzero(np.isnan(scores)).tolist(), "is NaN instead of null")
     yield from _sizes(inspection)
+    yield from _views(inspection)
     inspection.note = f"{len(schema.scalar_columns)} columns"
 
 
@@ -131,7 +133,7 @@ def _sizes(inspection: Inspection) -> Findings:
     """Each true picture fits into the pixels its latent covers, and would be padded to just those."""
     manifest = inspection.manifest
     for axis, name in enumerate(("height", "width")):
-        values = inspection.index[name]
+        values = _upright(inspection, name)
         if set(map(type, values)) != {int}:
             continue  # said above
         sizes = np.array(values, np.int64)
@@ -142,6 +144,37 @@ def _sizes(inspection: Inspection) -> Findings:
             wanted = f"{least}" if least == most else f"{least} to {most}"
             shown = f"is {sizes[faulty[0]]}, but latents of {padded} padded pixels as prepared need {wanted}"
             yield _in_rows(inspection, name, faulty, shown)
+
+
+def _upright(inspection: Inspection, name: str) -> Sequence[Any]:
+    """Heights or widths of the pictures as they were prepared, before a view made the one the other."""
+    index = inspection.index
+    values: Sequence[Any] = index[name]
+    if not any(row.swaps for row in view_rows(inspection.manifest.preparation.views)):
+        return values
+    others = index["width" if name == "height" else "height"]
+    swapped = [view in VIEWS and VIEWS[view].swaps for view in index["view"]]
+    return [other if swaps else own for own, other, swaps in zip(values, others, swapped, strict=True)]
+
+
+def _views(inspection: Inspection) -> Findings:
+    """Every row is in one of the stored views, and its id says in which."""
+    views, index = inspection.manifest.preparation.views, inspection.index
+    if not views:
+        return
+    rows = list(zip(index["id"], index["view"], strict=True))
+    unknown = [row for row, (_, view) in enumerate(rows) if view not in views]
+    if unknown:
+        shown = f"is {rows[unknown[0]][1]!r}, but the stored views are {', '.join(views)}"
+        yield _in_rows(inspection, "view", unknown, shown)
+    unnamed = [
+        row
+        for row, (name, view) in enumerate(rows)
+        if view in views and id_of_view(id_without_view(name, view), view) != name
+    ]
+    if unnamed:
+        name, view = rows[unnamed[0]]
+        yield _in_rows(inspection, "id", unnamed, f"is {name!r}, but a row in the view {view} ends with @{view}")
 
 
 def _bounds(manifest: Manifest, axis: int, padded: int) -> tuple[int, int]:

@@ -45,7 +45,8 @@ class RangedParquet:
         self._nested = schema.dtype != BYTES
         with damage_to(f"Shard {source.name} cannot be read as Parquet"):
             self._tail = KeptTail(source)
-            self._chunks = column_chunks(memoryview(_footer(self._tail)), "latent")
+            self._footer = _footer(self._tail)
+            self._chunks = column_chunks(memoryview(self._footer), "latent")
             each = schema.row_values if self._nested else 1
             if any(chunk.values != chunk.rows * each for chunk in self._chunks):
                 message = "its row groups do not hold whole latents"
@@ -65,7 +66,7 @@ class RangedParquet:
                 if first is None:
                     parts.append(self._decoded(group)[within])
                 else:
-                    parts.append(read_rows(self._source, first + self._row_bytes * within, self._row_bytes))
+                    parts.append(read_rows(self._tail.read, first + self._row_bytes * within, self._row_bytes))
         return np.concatenate(parts[1:] if len(parts) > 1 else parts)
 
     def _first_value(self, group: int) -> int | None:
@@ -104,7 +105,7 @@ class RangedParquet:
     def _metadata(self) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.read_metadata(RangedFile(self._tail))
+        return pq.read_metadata(io.BytesIO(self._footer))  # of the file itself it would read 64 KiB
 
 
 class RangedFile(io.RawIOBase):

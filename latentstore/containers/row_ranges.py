@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from latentstore.containers.interface import ShardBytes
@@ -38,13 +40,13 @@ class KeptTail:
         return self._source.read(start, min(stop, self._first)) + rest
 
 
-def read_rows(source: ShardBytes, offsets: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-    """(N, size) as a new array: the ``size`` bytes at each of N increasing offsets of the shard."""
+def read_rows(read: Callable[[int, int], bytes], offsets: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """(N, size) as a new array: the ``size`` bytes at each of N increasing offsets of what ``read`` gives ranges of."""
     found = np.empty((len(offsets), size), np.uint8)
     apart = np.flatnonzero(np.diff(offsets) > size + GAP_BYTES) + 1
     bounds = [0, *apart.tolist(), len(offsets)] if len(offsets) else []
     for first, last in pairwise(bounds):
         start, stop = int(offsets[first]), int(offsets[last - 1]) + size
-        window = np.lib.stride_tricks.sliding_window_view(np.frombuffer(source.read(start, stop), np.uint8), size)
+        window = np.lib.stride_tricks.sliding_window_view(np.frombuffer(read(start, stop), np.uint8), size)
         found[first:last] = window[offsets[first:last] - start]
     return found

@@ -192,7 +192,7 @@ class RangedTar:
 
     def stored(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """See ``RangedShard.stored``."""
-        found = read_rows(self._source, self._offsets[rows] - BEFORE, BEFORE + _numbers_bytes(self._schema))
+        found = read_rows(self._source.read, self._offsets[rows] - BEFORE, BEFORE + _numbers_bytes(self._schema))
         _check_before(self._source.name, self._schema, rows, found[:, :BEFORE])
         return np.ascontiguousarray(found[:, BEFORE:])
 

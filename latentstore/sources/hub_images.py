@@ -60,6 +60,7 @@ OUR_COLUMNS = frozenset(
         "row",
         "tile_row",
         "tile_column",
+        "view",
     }
 )
 """Names that a further column of a source cannot keep."""

@@ -100,6 +100,29 @@ def test_options_reach_the_plan(run: Run, tmp_path: Path) -> None:
     assert manifest["splits"]["train"]["rows"] == 10
 
 
+def test_views_are_stored_and_named_wherever_their_rows_are_counted(run: Run, tmp_path: Path) -> None:
+    scenes = ("build", "synthetic", "--vae", "pool8", "--source-option", "count=3", "--source-option", "size=16")
+    result = run(*scenes, "--out", tmp_path, "--views", "identity, hflip")
+    assert result.exit_code == 0, result.stderr
+    assert "  rows     6 train\n" in result.stdout
+    assert " bits per pixel of each view, " in result.stdout
+    text = run("show", tmp_path).stdout
+    assert "views        identity, hflip: so many rows a picture, each encoded from the transformed pixels\n" in text
+    assert "raw RGB, 3 bytes a pixel, each picture once  2,304" in text
+    found = json.loads(run(*scenes, "--out", tmp_path, "--config", "all", "--views", "d4", "--json").stdout)
+    assert len(found["manifest"]["preparation"]["views"]) == 8
+    assert found["manifest"]["splits"]["train"]["rows"] == 24
+
+
+def test_a_view_that_does_not_exist_is_a_mistake_on_the_command_line(run: Run, tmp_path: Path) -> None:
+    result = run("build", "synthetic", "--vae", "pool8", "--out", tmp_path, "--views", "identity,hflop")
+    assert result.exit_code == 2
+    assert "There is no view named 'hflop'. Did you mean 'hflip'?" in result.stderr
+    result = run("build", "synthetic", "--vae", "pool8", "--out", tmp_path, "--views", "hflip")
+    assert result.exit_code == 2
+    assert "is needed too: type identity,hflip." in result.stderr
+
+
 def test_metrics_none_measures_nothing(run: Run, pictures: Path, tmp_path: Path) -> None:
     result = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "out", "--metrics", "none", "--json")
     assert json.loads(result.stdout)["manifest"]["metrics"] == []
@@ -394,7 +417,7 @@ def test_options_of_the_storage_that_make_no_sense_are_mistakes(
 
 
 def test_byte_identical_pictures_are_reported(run: Run, pictures: Path, tmp_path: Path) -> None:
-    first = sorted(path for path in pictures.rglob("*.png") if "broken" not in path.name)[0]
+    first = min(path for path in pictures.rglob("*.png") if "broken" not in path.name)
     (pictures / "copies").mkdir()
     (pictures / "copies" / "again.png").write_bytes(first.read_bytes())
     result = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "out")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from latentstore import Manifest
+from latentstore.manifest import with_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ def test_scores_that_are_left_out_are_announced_with_the_way_to_get_them(run: Ru
     path = tmp_path / "copy" / "tiny-pool8" / "manifest.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     data["source"]["location"] = str(tmp_path / "gone")
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(with_digest(data), encoding="utf-8")
     result = run("convert", tmp_path / "copy", "--out", tmp_path / "a", "--storage", "int8")
     text = " ".join(result.stdout.split())
     assert "numbers rounded, and NOT measured again (the source pictures are not at hand" in text

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from latentstore_cli.main import COMMANDS, main
 
 import latentstore
+from latentstore.manifest import with_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +136,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_the_library_s_own_warnings_are_shown(run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = copy / "tiny-pool8" / "manifest.json"
     data = json.loads(manifest.read_text(encoding="utf-8"))
-    manifest.write_text(json.dumps({**data, "format_version": "1.99"}), encoding="utf-8")
+    manifest.write_text(with_digest({**data, "format_version": "1.99"}), encoding="utf-8")
     opened = latentstore.open_store
 
     def noisy(*arguments: str | None) -> latentstore.LatentStore:

@@ -11,7 +11,7 @@ import pytest
 from latentstore_cli.show import quality_pairs, size_sentence, skipped_pairs
 
 from latentstore import Manifest
-from latentstore.manifest import SkippedInfo
+from latentstore.manifest import SkippedInfo, with_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def test_json_is_the_manifest_file(built: Path, run_installed: RunInstalled) -> 
 def test_all_configs_are_shown_unless_one_is_named(run: Run, copy: Path) -> None:
     second = shutil.copytree(copy / "tiny-pool8", copy / "second")
     data = json.loads((second / "manifest.json").read_text(encoding="utf-8"))
-    (second / "manifest.json").write_text(json.dumps({**data, "config": "second"}), encoding="utf-8")
+    (second / "manifest.json").write_text(with_digest({**data, "config": "second"}), encoding="utf-8")
     (copy / "third" / ".build").mkdir(parents=True)
     both = run("show", copy, "--json")
     assert [entry["config"] for entry in json.loads(both.stdout)] == ["second", "tiny-pool8"]
@@ -87,7 +87,7 @@ def test_a_wrong_manifest_names_the_field(run: Run, copy: Path) -> None:
     path = copy / "tiny-pool8" / "manifest.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     data["size"]["pixels"] = "many"
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(with_digest(data), encoding="utf-8")
     result = run("show", copy)
     assert result.exit_code == 1
     assert result.stderr == "Error: manifest field 'size.pixels': expected int, found 'many'\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from latentstore_cli.verify import _rows
 
 from latentstore.checks.table import CHECKS
+from latentstore.manifest import with_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +83,7 @@ def test_all_configs_are_verified_unless_one_is_named(run: Run, copy: Path) -> N
     manifest = json.loads((second / "manifest.json").read_text(encoding="utf-8"))
     plan = {**manifest["build"]["plan"], "config": "second"}
     renamed = {**manifest, "config": "second", "build": {**manifest["build"], "plan": plan}}
-    (second / "manifest.json").write_text(json.dumps(renamed), encoding="utf-8")
+    (second / "manifest.json").write_text(with_digest(renamed), encoding="utf-8")
     result = run("verify", copy, "--sample", "1", "--json")
     assert result.exit_code == 0
     assert [report["config"] for report in json.loads(result.stdout)] == ["second", "tiny-pool8"]
@@ -123,7 +124,7 @@ def test_a_source_that_has_moved_is_given_by_hand(run: Run, built: Path, copy: P
     manifest = copy / "tiny-pool8" / "manifest.json"
     data = json.loads(manifest.read_text(encoding="utf-8"))
     data["source"]["location"] = data["build"]["plan"]["location"] = str(tmp_path / "gone")
-    manifest.write_text(json.dumps(data), encoding="utf-8")
+    manifest.write_text(with_digest(data), encoding="utf-8")
     without = run("verify", copy)
     assert without.exit_code == 0
     assert "not run" in without.stdout
