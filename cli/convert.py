@@ -17,12 +17,12 @@ from .options import (
     device_name,
     json_option,
     metric_weights_option,
+    source_and_vae_rows,
     vae_location_option,
 )
 from .output import Page, print_json
 from .progress import BuildDisplay
 from .show import counted_splits, quality_pairs, size_sentence, storage_pairs
-from .verify import _rows
 
 if TYPE_CHECKING:
     from latentstore import ConvertProgress, Manifest
@@ -138,7 +138,7 @@ def command(
 
     store = open_store(location, config)
     before = store.manifest
-    source_found, vae_found = _rows(location, config, source, vae_location)
+    source_found, vae_found = source_and_vae_rows(location, config, source, vae_location)
     display = _Notes()
     with display:
         manifest = convert(

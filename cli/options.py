@@ -21,6 +21,7 @@ from .output import note
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from latentstore.manifest import Manifest
     from latentstore.named_table import NamedTable
     from latentstore.sources.interface import SourceRow
     from latentstore.vaes.interface import VaeRow
@@ -340,6 +341,28 @@ def vae_row(text: str, *, location: str | None = None) -> VaeRow:
     return kl_checkpoint(text)
 
 
+def source_and_vae_rows(
+    location: str, config: str | None, source: str | None, vae_location: str | None
+) -> tuple[SourceRow | None, VaeRow | None]:
+    """Rows for what --source and --vae-location name, to measure a dataset again; None where its manifest's are meant.
+
+    None too where its manifest cannot be read: the command then says so better.
+    """
+    from latentstore import LatentStoreError, open_store
+
+    if source is None and vae_location is None:
+        return None, None
+    named = source_row(source) if source is not None else None
+    try:
+        manifest = open_store(location, config).manifest
+    except LatentStoreError:
+        return None, None
+    return (
+        _source_at(manifest, named) if named is not None else None,
+        _vae_at(manifest, vae_location) if vae_location else None,
+    )
+
+
 def device_name(device: str) -> str:
     """The device that ``auto`` stands for; RequestError for a CUDA device that is not there."""
     if device == "cpu":
@@ -354,6 +377,28 @@ def device_name(device: str) -> str:
     if int(device.partition(":")[2] or 0) >= found:
         raise RequestError(f"There is no device {device!r} here: {found} CUDA devices found; type --device cpu.")
     return device
+
+
+def _source_at(manifest: Manifest, named: SourceRow) -> SourceRow:
+    """The manifest's source, with its options, read from where the named one is; the named one where it is another."""
+    from latentstore.sources.image_folder import open_image_folder
+    from latentstore.sources.table import source_of
+
+    recorded = source_of(manifest.source)
+    if not recorded.location:
+        return named
+    # A folder may hold anything that was downloaded by hand: the recorded reader knows how it is laid out.
+    if named.reader is open_image_folder or named.reader.__name__ == manifest.source.reader:
+        return replace(recorded, location=named.location, revision=named.revision)
+    return named
+
+
+def _vae_at(manifest: Manifest, location: str) -> VaeRow:
+    from latentstore.vaes.table import VAES, kl_checkpoint
+
+    if manifest.vae.name in VAES:
+        return VAES[manifest.vae.name].at(location)
+    return replace(kl_checkpoint(location), name=manifest.vae.name)
 
 
 def _hub_dataset(repo: str) -> str:

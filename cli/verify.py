@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from .options import (
     json_option,
     location_argument,
     metric_weights_option,
-    source_row,
+    source_and_vae_rows,
     vae_location_option,
 )
 from .output import Page, print_json
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
     from latentstore import VerifyReport
     from latentstore.checks.interface import Finding
-    from latentstore.manifest import Manifest
-    from latentstore.sources.interface import SourceRow
-    from latentstore.vaes.interface import VaeRow
 
 FINDINGS_SHOWN = 10
 """Of each check; ``--json`` gives all."""
@@ -112,7 +108,7 @@ def command(
     reports = []
     with CheckDisplay() as display:
         for name in configs_at(location, config):
-            source_found, vae_found = _rows(location, name, source, vae_location)
+            source_found, vae_found = source_and_vae_rows(location, name, source, vae_location)
             reports.append(
                 verify(
                     location,
@@ -136,47 +132,6 @@ def command(
             _section(page, report)
         page.print()
     ctx.exit(0 if all(report.ok for report in reports) else 1)
-
-
-def _rows(
-    location: str, config: str | None, source: str | None, vae_location: str | None
-) -> tuple[SourceRow | None, VaeRow | None]:
-    """Rows for what was named; None where the manifest's own are meant, or cannot be known."""
-    from latentstore import LatentStoreError, open_store
-
-    if source is None and vae_location is None:
-        return None, None
-    named = source_row(source) if source is not None else None
-    try:
-        manifest = open_store(location, config).manifest
-    except LatentStoreError:  # verify tells it better
-        return None, None
-    return (
-        _source_at(manifest, named) if named is not None else None,
-        _vae_at(manifest, vae_location) if vae_location else None,
-    )
-
-
-def _source_at(manifest: Manifest, named: SourceRow) -> SourceRow:
-    """The manifest's source, with its options, read from where the named one is; the named one where it is another."""
-    from latentstore.sources.image_folder import open_image_folder
-    from latentstore.sources.table import source_of
-
-    recorded = source_of(manifest.source)
-    if not recorded.location:
-        return named
-    # A folder may hold anything that was downloaded by hand: the recorded reader knows how it is laid out.
-    if named.reader is open_image_folder or named.reader.__name__ == manifest.source.reader:
-        return replace(recorded, location=named.location, revision=named.revision)
-    return named
-
-
-def _vae_at(manifest: Manifest, location: str) -> VaeRow:
-    from latentstore.vaes.table import VAES, kl_checkpoint
-
-    if manifest.vae.name in VAES:
-        return VAES[manifest.vae.name].at(location)
-    return replace(kl_checkpoint(location), name=manifest.vae.name)
 
 
 STYLES = {"passed": "", "failed": "bold red", "not run": "yellow"}

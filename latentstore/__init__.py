@@ -14,8 +14,8 @@ from latentstore.comparison.compare import compare as compare
 from latentstore.comparison.protocols import PROTOCOLS as PROTOCOLS
 from latentstore.comparison.result import Comparison as Comparison
 from latentstore.containers.table import CONTAINERS as CONTAINERS
-from latentstore.convert import ConvertProgress as ConvertProgress
-from latentstore.convert import convert as convert
+from latentstore.conversion.convert import convert as convert
+from latentstore.conversion.progress import ConvertProgress as ConvertProgress
 from latentstore.errors import LatentStoreError as LatentStoreError
 from latentstore.load import LatentDataset as LatentDataset
 from latentstore.load import load_latents as load_latents

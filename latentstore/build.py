@@ -26,7 +26,7 @@ from latentstore.pictures import PictureReader, decoded_uint8, scores_of, side_b
 from latentstore.pixels import batch_of
 from latentstore.plan import BuildPlan, PlannedShard, plan_rows
 from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile
-from latentstore.seal import Sealing, seal
+from latentstore.seal import Sealing, refuse_loss, seal
 from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
 from latentstore.version import __version__
@@ -98,7 +98,7 @@ def build(
         shards = [_finished(bench, work, shard, report) for shard in rows.shards()]
         report.stage("seal")
         sealing = Sealing(reader, vae, chosen, bench.schema, tuple(shards), fingerprint, _environment())
-        _refuse_loss(plan, sealing.measured_loss_db)
+        _refuse_loss(plan, sealing.totals.measured_loss_db)
         manifest = seal(work, sealing)
         report.stage("done")
         return manifest
@@ -346,11 +346,8 @@ def _lost(bench: _Bench, batch: _Encoded, reread: NDArray[np.float32], psnr: NDA
 
 def _refuse_loss(plan: BuildPlan, lost_db: float | None) -> None:
     """With --strict, a dataset that lost more than its budget is not sealed."""
-    if plan.strict and lost_db is not None and plan.max_psnr_drop is not None and lost_db > plan.max_psnr_drop:
-        raise RequestError(
-            f"Storing cost {lost_db:.4f} dB of mean PSNR, over the budget of {plan.max_psnr_drop:g} dB: raise "
-            "--max-psnr-drop, calibrate on more pictures (--calibration), or leave out --strict to keep it as it is."
-        )
+    if plan.strict:
+        refuse_loss(lost_db, plan.max_psnr_drop, "calibrate on more pictures (--calibration)")
 
 
 def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float]) -> LatentRecord:

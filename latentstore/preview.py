@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from latentstore.containers.interface import ContainerRow
     from latentstore.manifest import Manifest
-    from latentstore.seal import Sealing
+    from latentstore.pictures import PictureReader
+    from latentstore.storage.interface import Storage
+    from latentstore.vaes.interface import Vae
 
 FILE_NAME = "preview.png"
 GAIN = 4
@@ -27,9 +31,32 @@ SIDE = 256
 GAP, CAPTION = 8, 18
 
 
-def write_preview(folder: Path, manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]]) -> Path:
-    """Draw it from the stored numbers and the source's own pixels."""
-    rows = [_row(folder, manifest, done, index, which) for which in _chosen(index)]
+@dataclass(frozen=True)
+class _Scene:
+    """What it is drawn from."""
+
+    folder: Path
+    manifest: Manifest
+    index: Mapping[str, Sequence[Any]]
+    reader: PictureReader
+    vae: Vae
+    storage: Storage
+    container: ContainerRow
+
+
+def write_preview(
+    folder: Path,
+    manifest: Manifest,
+    index: Mapping[str, Sequence[Any]],
+    *,
+    reader: PictureReader,
+    vae: Vae,
+    storage: Storage,
+    container: ContainerRow,
+) -> Path:
+    """Draw it from the numbers stored in ``folder`` and the source's own pixels; ``index`` has all columns."""
+    scene = _Scene(folder, manifest, index, reader, vae, storage, container)
+    rows = [_row(scene, caption, row) for caption, row in _chosen(index)]
     path = folder / FILE_NAME
     partial = folder / f".{FILE_NAME}.partial"
     partial.write_bytes(_png(rows))
@@ -48,34 +75,30 @@ def _chosen(index: Mapping[str, Sequence[Any]]) -> list[tuple[str, int]]:
     return [(f"{name} {scores[order[place]]:.2f} dB".strip(), int(order[place])) for name, place in zip(names, places)]  # noqa: B905
 
 
-def _row(
-    folder: Path, manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]], which: tuple[str, int]
-) -> tuple[str, list[NDArray[np.uint8]]]:
-    caption, row = which
-    original = _original(manifest, done, index, row)
-    decoded = _decoded(folder, manifest, done, index, row)[: original.shape[0], : original.shape[1]]
+def _row(scene: _Scene, caption: str, row: int) -> tuple[str, list[NDArray[np.uint8]]]:
+    original = _original(scene, row)
+    decoded = _decoded(scene, row)[: original.shape[0], : original.shape[1]]
     difference = np.abs(original.astype(np.int16) - decoded.astype(np.int16)) * GAIN
-    title = f"{index['id'][row]}   {caption}"
+    title = f"{scene.index['id'][row]}   {caption}"
     return title, [original, decoded, np.clip(difference, 0, 255).astype(np.uint8)]
 
 
-def _original(manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]], row: int) -> NDArray[np.uint8]:
+def _original(scene: _Scene, row: int) -> NDArray[np.uint8]:
+    index = scene.index
     split = index["split"][row]
     place = sum(1 for other in index["split"][:row] if other == split)
-    skipped = [entry.position for entry in manifest.build.skipped if entry.split == split]
-    position = kept_positions(len(done.rows.splits[split]), skipped)[place]
-    tile = next(done.reader.tiles(split, [position]))
+    skipped = [entry.position for entry in scene.manifest.build.skipped if entry.split == split]
+    position = kept_positions(len(scene.reader.rows.splits[split]), skipped)[place]
+    tile = next(scene.reader.tiles(split, [position]))
     if isinstance(tile, SkippedTile):  # it could be read a moment ago
         return np.zeros((index["height"][row], index["width"][row], 3), np.uint8)
     return tile.pixels
 
 
-def _decoded(
-    folder: Path, manifest: Manifest, done: Sealing, index: Mapping[str, Sequence[Any]], row: int
-) -> NDArray[np.uint8]:
-    shard = done.plan.container.open(folder / index["shard"][row], manifest.schema)
-    stored = shard.latents(np.array([index["row"][row]]))
-    pixels = decoded_uint8(done.vae, done.chosen.open().decode(stored))
+def _decoded(scene: _Scene, row: int) -> NDArray[np.uint8]:
+    shard = scene.container.open(scene.folder / scene.index["shard"][row], scene.manifest.schema)
+    stored = shard.latents(np.array([scene.index["row"][row]]))
+    pixels = decoded_uint8(scene.vae, scene.storage.decode(stored))
     return np.asarray(pixels[0].permute(1, 2, 0).cpu().numpy())
 
 

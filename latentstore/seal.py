@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +14,11 @@ from latentstore.calibration import ChosenStorage
 from latentstore.card import write_card
 from latentstore.containers.interface import ContainerRow, ShardSchema
 from latentstore.duplicates import find_duplicates
-from latentstore.errors import SourceError
+from latentstore.errors import RequestError, SourceError
 from latentstore.hashing import sha256_of
 from latentstore.manifest import (
     FORMAT_VERSION,
     BuildInfo,
-    ChannelNumbers,
     Environment,
     Manifest,
     ShardInfo,
@@ -34,8 +33,8 @@ from latentstore.pixels import pictures_behind, tiles_behind
 from latentstore.plan import BuildPlan, PlannedRows
 from latentstore.preview import write_preview
 from latentstore.quality import MetricSummary, summarise
+from latentstore.shard_totals import ShardTotals
 from latentstore.sources.table import ingest_report
-from latentstore.statistics import ChannelStatistics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,22 +74,29 @@ class Sealing:
         """Which picture became which row."""
         return self.reader.rows
 
-    @property
-    def measured_loss_db(self) -> float | None:
-        """Mean PSNR that storing cost; None where it was not measured."""
-        pictures = sum(shard.lost_pictures for shard in self.shards)
-        return math.fsum(shard.lost_db for shard in self.shards) / pictures if pictures else None
+    @cached_property
+    def totals(self) -> ShardTotals:
+        """What the shards add up to."""
+        splits = [planned.split for planned in self.rows.shards()]
+        return ShardTotals(tuple(self.rows.splits), list(zip(splits, self.shards, strict=True)))
 
 
 def seal(work: BuildFolder, done: Sealing) -> Manifest:
     """Index and preview beside the shards, then the manifest, then the card of the whole repository."""
-    splits = _splits(done)
-    index = collect_index(work.folder, done.plan.container, done.schema, splits)
+    index = collect_index(work.folder, done.plan.container, done.schema, done.totals.split_infos)
     if not index["id"]:
         raise SourceError(f"None of the {done.rows.total} pictures could be used; the first: {_first_reason(done)}")
     done.plan.container.write_index(work.folder / INDEX, done.schema, index)
-    manifest = _manifest(done, splits, index, index_info(work.folder, len(index["id"])))
-    write_preview(work.folder, manifest, done, index)
+    manifest = _manifest(done, index, index_info(work.folder, len(index["id"])))
+    write_preview(
+        work.folder,
+        manifest,
+        index,
+        reader=done.reader,
+        vae=done.vae,
+        storage=done.chosen.open(),
+        container=done.plan.container,
+    )
     sealed = work.seal(manifest)
     write_card(work.folder.parent)
     return sealed
@@ -162,24 +168,23 @@ def size_ledger(
     )
 
 
-def _splits(done: Sealing) -> dict[str, SplitInfo]:
-    shards: dict[str, list[ShardInfo]] = {split: [] for split in done.rows.splits}
-    for planned, finished in zip(done.rows.shards(), done.shards, strict=True):
-        shards[planned.split].append(finished.shard)
-    return {split: SplitInfo(sum(shard.rows for shard in found), tuple(found)) for split, found in shards.items()}
-
-
 def index_info(folder: Path, rows: int) -> ShardInfo:
     """What the manifest says of the index that lies in a config's folder."""
     path = folder / INDEX
     return ShardInfo(path=INDEX, rows=rows, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
-def _manifest(
-    done: Sealing, splits: Mapping[str, SplitInfo], index: Mapping[str, Sequence[Any]], file: ShardInfo
-) -> Manifest:
-    plan, source, vae = done.plan, done.source, done.vae
-    stored = sum(shard.bytes for split in splits.values() for shard in split.shards)
+def refuse_loss(lost_db: float | None, budget_db: float | None, advice: str) -> None:
+    """RequestError with ``advice`` where storing lost more dB than the budget; None is a loss or a budget not known."""
+    if lost_db is not None and budget_db is not None and lost_db > budget_db:
+        raise RequestError(
+            f"Storing cost {lost_db:.4f} dB of mean PSNR, over the budget of {budget_db:g} dB: raise --max-psnr-drop, "
+            f"{advice}, or leave out --strict to keep it as it is."
+        )
+
+
+def _manifest(done: Sealing, index: Mapping[str, Sequence[Any]], file: ShardInfo) -> Manifest:
+    plan, source, vae, totals = done.plan, done.source, done.vae, done.totals
     return Manifest(
         format_version=FORMAT_VERSION,
         config=plan.config,
@@ -213,12 +218,12 @@ def _manifest(
         preparation=plan.preparation,
         storage=_storage(done),
         normalisation=vae.normalisation,
-        statistics=_statistics(done),
-        splits=splits,
+        statistics=totals.statistics(plan.vae.channels),
+        splits=totals.split_infos,
         index=file,
         metrics=done.schema.metrics,
         quality=summaries(plan.metrics, index, source.class_names),
-        size=size_ledger(done.schema, index, stored, _entropy_bytes(done)),
+        size=size_ledger(done.schema, index, totals.stored_bytes, totals.entropy_bytes),
         environment=Environment(plan.device.split(":")[0], plan.dtype, done.versions, plan.vae.memory_format),
         build=BuildInfo(
             order=plan.order,
@@ -244,32 +249,9 @@ def _storage(done: Sealing) -> StorageInfo:
         steps=chosen.steps,
         step_sigma=chosen.step,
         budget_db=plan.max_psnr_drop,
-        measured_loss_db=done.measured_loss_db,
-        clipped=tuple(np.sum([s.clipped for s in done.shards], axis=0).tolist()) if chosen.row.quantised else None,
+        measured_loss_db=done.totals.measured_loss_db,
+        clipped=done.totals.clipped if chosen.row.quantised else None,
         calibration=chosen.calibration,
-    )
-
-
-def _entropy_bytes(done: Sealing) -> int:
-    return math.ceil(math.fsum(shard.entropy_bits for shard in done.shards) / 8)
-
-
-def _statistics(done: Sealing) -> dict[str, ChannelNumbers]:
-    merged = {split: ChannelStatistics.empty(done.plan.vae.channels) for split in done.rows.splits}
-    for planned, finished in zip(done.rows.shards(), done.shards, strict=True):
-        merged[planned.split] = merged[planned.split].merge(ChannelStatistics.from_dict(finished.statistics))
-    return {split: channel_numbers(found) for split, found in merged.items()}
-
-
-def channel_numbers(found: ChannelStatistics) -> ChannelNumbers:
-    """As the manifest states them; a split without rows has zeros."""
-    blank = found.count == 0
-    return ChannelNumbers(
-        count=found.count,
-        mean=tuple(found.mean.tolist()),
-        std=tuple(found.std.tolist()),
-        minimum=tuple((found.mean if blank else found.minimum).tolist()),
-        maximum=tuple((found.mean if blank else found.maximum).tolist()),
     )
 
 

@@ -7,6 +7,7 @@ Of numbers of one or two bytes there are few enough values to count every one of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ WIDEST = 2
 """Bytes of a number up to which every value is counted."""
 WORTH_IT = 2**16
 """Numbers of a channel from which counting values is less work than passing over the numbers again."""
+CACHED_BYTES = 1 << 20
+"""Numbers that are passed over at once: they stay in the processor's cache from one step to the next."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +79,49 @@ class ValueCounts:
         minimum = np.where(seen, values, np.inf).min(axis=1)
         maximum = np.where(seen, values, -np.inf).max(axis=1)
         return ChannelStatistics(count, mean + missed, m2, minimum, maximum)
+
+
+class NumbersTally:
+    """What the stored numbers of a shard add up to: value by value where that is less work than number by number."""
+
+    def __init__(self, storage: Storage, channels: int, numbers: int) -> None:
+        """``numbers`` is how many of each channel there will be."""
+        self._storage = storage
+        width = storage.dtype.itemsize
+        by_value = width == 1 or (width <= WIDEST and numbers >= WORTH_IT)
+        self._values = ValueCounts.empty(channels, storage.dtype) if by_value else None
+        self._bytes = ByteCounts.empty(channels, width)
+        self._statistics = ChannelStatistics.empty(channels)
+
+    def add(self, stored: NDArray[Any]) -> None:
+        """Stored numbers (N, C, h, w)."""
+        if self._values is not None:
+            self._values.add(stored)
+            return
+        self._bytes = self._bytes.merge(ByteCounts.of(stored))
+        size = max(1, CACHED_BYTES // max(1, stored[:1].nbytes))
+        with np.errstate(invalid="ignore"):  # what is not finite is said by `spoilt`
+            for start in range(0, len(stored), size):
+                raw = self._storage.decode(stored[start : start + size])
+                self._statistics = self._statistics.merge(ChannelStatistics.of(raw))
+
+    @property
+    def spoilt(self) -> str:
+        """Which number occurs that must not be stored, in words; empty where none does."""
+        if self._storage.dtype.kind == "u":
+            found = self._values is not None and self._values.counts[:, 0].any()
+            return "the byte 0, which is never written" if found else ""
+        return "" if np.isfinite(self.statistics.m2).all() else "a number that is not finite"
+
+    @property
+    def bytes(self) -> ByteCounts:
+        """How often each byte occurs at each place, the lowest first."""
+        return self._bytes if self._values is None else self._values.bytes
+
+    @cached_property
+    def statistics(self) -> ChannelStatistics:
+        """Of the raw latents; once all numbers were added."""
+        if self._values is None:
+            return self._statistics
+        with np.errstate(invalid="ignore"):
+            return self._values.statistics(self._storage)

@@ -25,7 +25,8 @@ from latentstore import CHECKS, METRICS, VAES, BuildPlan, LatentStore, Manifest,
 from latentstore.entropy import ByteCounts
 from latentstore.manifest import ShardInfo, SplitInfo
 from latentstore.records import LatentRecord
-from latentstore.seal import INDEX, channel_numbers, collect_index, index_info, size_ledger, summaries
+from latentstore.seal import INDEX, collect_index, index_info, size_ledger, summaries
+from latentstore.shard_totals import channel_numbers
 from latentstore.shards import blocks_of, write_shard
 from latentstore.sources.table import SOURCES
 from latentstore.statistics import ChannelStatistics

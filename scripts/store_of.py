@@ -16,7 +16,8 @@ from latentstore.containers.table import CONTAINERS
 from latentstore.entropy import ByteCounts
 from latentstore.manifest import SplitInfo
 from latentstore.normalisation import Normalisation
-from latentstore.seal import INDEX, channel_numbers, index_info, size_ledger
+from latentstore.seal import INDEX, index_info, size_ledger
+from latentstore.shard_totals import channel_numbers
 from latentstore.shards import crc32_of, write_shard
 from latentstore.statistics import ChannelStatistics
 

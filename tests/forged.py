@@ -19,7 +19,8 @@ from latentstore.hashing import sha256_of
 from latentstore.json_records import plain
 from latentstore.manifest import ShardInfo, SplitInfo, with_digest
 from latentstore.records import LatentRecord
-from latentstore.seal import INDEX, channel_numbers, collect_index, index_info, size_ledger, summaries
+from latentstore.seal import INDEX, collect_index, index_info, size_ledger, summaries
+from latentstore.shard_totals import channel_numbers
 from latentstore.shards import crc32_of
 from latentstore.statistics import ChannelStatistics
 

@@ -104,6 +104,7 @@ class Answers(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = 20
+    disable_nagle_algorithm = True
     server_of: RangeServer
 
     def setup(self) -> None:

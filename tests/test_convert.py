@@ -424,6 +424,20 @@ def test_a_number_that_is_not_finite_is_refused(storage: str, copy: Path, tmp_pa
     assert not (tmp_path / "out" / NAME / "manifest.json").exists()
 
 
+def test_a_byte_that_is_never_written_is_refused(built: Callable[[Form], Path], tmp_path: Path) -> None:
+    source = shutil.copytree(built(("int8", "parquet", "compact")), tmp_path / "source")
+
+    def change(records: Records) -> Records:
+        latent = records[0].latent.copy()
+        latent[0, 0, 0] = 0
+        return [replace(records[0], latent=latent), *records[1:]]
+
+    forge(source / NAME, change, mended=Mended(statistics=False))
+    with pytest.raises(DamagedShardError, match=r"train-00000-of-00003\.parquet holds the byte 0, which is never"):
+        convert(source, tmp_path / "out", layout="fast")
+    assert not (tmp_path / "out" / NAME / "manifest.json").exists()
+
+
 def test_a_latent_beyond_the_range_of_float16_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     build_scenes(tmp_path / "a", storage=STORAGES["float32"])
 

@@ -242,7 +242,7 @@ def test_an_edited_manifest_and_a_newer_format_are_refused(folder: Path) -> None
     ],
 )
 def test_a_manifest_that_was_edited_is_refused(folder: Path, old: str, new: str) -> None:
-    path = folder / "synthetic-pool8" / "manifest.json"
+    path = folder / "manifest.json"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))

@@ -207,7 +207,7 @@ def test_many_threads_and_a_copy_in_another_process_read_the_same(server: RangeS
 
 
 def redirecting(server: RangeServer, target: str) -> type[Answers]:
-    class Redirecting(Answers):
+    class Redirecting(Answers):  # type: ignore[misc] # mypy finds it under another name
         server_of = server
 
         def answer(self, path: str, fault: Fault) -> None:

@@ -173,6 +173,9 @@ def test_a_block_never_spans_two_shards_and_only_holds_wanted_rows() -> None:
     parts = [wanted[rows].tolist() for rows in pieces(blocks, np.arange(len(wanted)))]
     assert parts == [[0, 1], [9], [10], [11, 12, 13], [40]]
     assert blocks.shards.tolist() == [0, 0, 0, 2, 3]
+    short = cut(np.arange(6), [3, 3], 5)
+    assert short.bounds.tolist() == [0, 3, 6]
+    assert short.shards.tolist() == [0, 1]
 
 
 @KIND
@@ -496,7 +499,7 @@ COMMIT = "1" * 40
 
 
 def hub_answers(hub: RangeServer, storage: RangeServer) -> type[Answers]:
-    class HubAnswers(Answers):
+    class HubAnswers(Answers):  # type: ignore[misc] # mypy finds it under another name
         """A Hub with one dataset repository, whose larger files lie on another origin."""
 
         server_of = hub

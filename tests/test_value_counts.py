@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from latentstore import STORAGES, entropy
 from latentstore.entropy import ByteCounts
 from latentstore.statistics import ChannelStatistics
 from latentstore.storage.interface import StorageRow
-from latentstore.value_counts import ValueCounts
+from latentstore.value_counts import WORTH_IT, NumbersTally, ValueCounts
 
 SMALL = [row for row in STORAGES.values() if row.bits <= 16]
 
@@ -77,3 +79,40 @@ def test_bytes_counted_in_pairs_are_the_same(dtype: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(entropy, "PAIRS_FROM", 1)
     assert np.array_equal(ByteCounts.of(numbers).counts, one_by_one)
     assert one_by_one.sum() == numbers.nbytes
+
+
+@pytest.mark.parametrize("row", STORAGES.values(), ids=lambda row: row.name)
+@pytest.mark.parametrize("numbers", [1, WORTH_IT])
+def test_a_tally_adds_up_whatever_it_counts_by(row: StorageRow, numbers: int) -> None:
+    storage = row.open(steps(row))
+    stored = storage.encode(np.random.default_rng(2).normal(1, 4, (9, 3, 4, 6)).astype(np.float32))
+    tally = NumbersTally(storage, 3, numbers)
+    for block in (stored[:2], stored[2:8], stored[8:]):
+        tally.add(block)
+    wanted = ChannelStatistics.of(storage.decode(stored))
+    assert tally.spoilt == ""
+    assert np.array_equal(tally.bytes.counts, ByteCounts.of(stored).counts)
+    assert tally.statistics.count == wanted.count
+    np.testing.assert_allclose(tally.statistics.mean, wanted.mean, rtol=1e-12)
+    np.testing.assert_allclose(tally.statistics.m2, wanted.m2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "words"),
+    [
+        ("float16", np.nan, "a number that is not finite"),
+        ("float16", -np.inf, "a number that is not finite"),
+        ("float32", np.inf, "a number that is not finite"),
+        ("int8", 0, "the byte 0, which is never written"),
+    ],
+)
+@pytest.mark.parametrize("numbers", [1, WORTH_IT])
+def test_a_tally_says_which_number_must_not_be_stored(name: str, bad: Any, words: str, numbers: int) -> None:
+    row = STORAGES[name]
+    storage = row.open(steps(row))
+    stored = storage.encode(np.ones((4, 3, 2, 2), np.float32))
+    stored[3, 2, 1, 1] = bad
+    for rows, said in ((stored[:2], ""), (stored, words)):
+        tally = NumbersTally(storage, 3, numbers)
+        tally.add(rows)
+        assert tally.spoilt == said

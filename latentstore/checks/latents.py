@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.checks.interface import Finding, Findings, Inspection, ShardNumbers, ShardVisit, some
-from latentstore.entropy import ByteCounts
 from latentstore.manifest import FILE_NAME, ChannelNumbers
-from latentstore.seal import channel_numbers
+from latentstore.shard_totals import channel_numbers
 from latentstore.shards import crc32_of
 from latentstore.statistics import ChannelStatistics
-from latentstore.value_counts import WIDEST, WORTH_IT, ValueCounts
+from latentstore.value_counts import NumbersTally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from latentstore.storage.interface import Storage
 
 STATISTICS_TOLERANCE = 1e-9
 """Relative: statistics are recomputed in float64 from the same numbers, merged in another order."""
@@ -48,54 +46,15 @@ def check_latents(inspection: Inspection, shard: ShardVisit) -> Findings:
     """Numbers are finite, and of int8 none is the byte 0; counts them for what is checked after all shards."""
     storage = inspection.store.storage()
     channels, height, width = inspection.manifest.latent_shape
-    tally = _Tally(storage, channels, shard.info.rows * height * width)
+    tally = NumbersTally(storage, channels, shard.info.rows * height * width)
     for _, stored in shard.blocks():
         tally.add(stored)
     if not tally.spoilt:
-        inspection.numbers[shard.info.path] = tally.numbers
+        inspection.numbers[shard.info.path] = ShardNumbers(tally.statistics, tally.bytes)
         return
-    what = "a number that is not finite" if storage.dtype.kind == "f" else "the byte 0, which is never written"
     for start, stored in shard.blocks():
         for row in np.flatnonzero(_forbidden(stored).reshape(len(stored), -1).any(axis=1)).tolist():
-            yield Finding(shard.info.path, f"row {start + row} holds {what}")
-
-
-class _Tally:
-    """What the stored numbers of a shard add up to: value by value where that is less work than number by number."""
-
-    def __init__(self, storage: Storage, channels: int, numbers: int) -> None:
-        self._storage = storage
-        width = storage.dtype.itemsize
-        by_value = width == 1 or (width <= WIDEST and numbers >= WORTH_IT)
-        self._values = ValueCounts.empty(channels, storage.dtype) if by_value else None
-        self._bytes = ByteCounts.empty(channels, width)
-        self._statistics = ChannelStatistics.empty(channels)
-        self._spoilt = False
-
-    def add(self, stored: NDArray[Any]) -> None:
-        """Stored numbers (n, C, h, w)."""
-        if self._values is not None:
-            self._values.add(stored)
-            return
-        self._spoilt = self._spoilt or bool(_forbidden(stored).any())
-        if not self._spoilt:
-            self._bytes = self._bytes.merge(ByteCounts.of(stored))
-            self._statistics = self._statistics.merge(ChannelStatistics.of(self._storage.decode(stored)))
-
-    @property
-    def spoilt(self) -> bool:
-        """Whether a number occurs that must not be stored."""
-        if self._values is None:
-            return self._spoilt
-        every = np.arange(self._values.counts.shape[1], dtype=f"<u{self._values.dtype.itemsize}")
-        return bool(self._values.counts[:, _forbidden(every.view(self._values.dtype))].any())
-
-    @property
-    def numbers(self) -> ShardNumbers:
-        """Of numbers that may all be stored."""
-        if self._values is None:
-            return ShardNumbers(self._statistics, self._bytes)
-        return ShardNumbers(self._values.statistics(self._storage), self._values.bytes)
+            yield Finding(shard.info.path, f"row {start + row} holds {tally.spoilt}")
 
 
 def _forbidden(stored: NDArray[Any]) -> NDArray[np.bool_]:

@@ -66,11 +66,22 @@ def arrow_type(feature: Any, column: str) -> pa.DataType:
 
 
 def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array:
-    """One scalar column with its type. NaN becomes null: an undefined score is absent, in every reader's eyes."""
-    import pyarrow as pa
+    """One scalar column with its type. NaN becomes null: an undefined score is absent, in every reader's eyes.
 
-    known = [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
-    return pa.array(known, arrow_type(feature_of_column(schema, name), name))
+    Inside of a list or struct it stays.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = arrow_type(feature_of_column(schema, name), name)
+    if pa.types.is_nested(kind):  # Arrow's own rule for NaN reaches into lists
+        known = [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
+        return pa.array(known, kind)
+    array = pa.array(values, kind, from_pandas=True)
+    if not pa.types.is_floating(kind):
+        return array
+    left = pc.is_nan(array.cast(pa.float64()))  # of numbers of numpy, which that rule passes over
+    return pc.if_else(left, pa.scalar(None, kind), array) if pc.any(left).as_py() else array
 
 
 def _value_type(dtype: str, column: str) -> pa.DataType:

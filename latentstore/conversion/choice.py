@@ -191,9 +191,7 @@ def _reaches(chosen: ChosenStorage, overall: ChannelStatistics) -> bool:
     return bool((reached <= (REACH + 0.5) * np.asarray(chosen.steps, np.float32)).all())
 
 
-def _calibrated(
-    origin: Origin, target: Target, measuring: Measuring, spread: NDArray[np.float64]
-) -> ChosenStorage:
+def _calibrated(origin: Origin, target: Target, measuring: Measuring, spread: NDArray[np.float64]) -> ChosenStorage:
     """The smallest storage that keeps the budget on a sample, or the named one with steps widened where that pays."""
     before, build, budget = origin.manifest.storage, origin.manifest.build, target.max_psnr_drop
     named: Sequence[Candidate] = () if target.storage is None else (Candidate(target.storage, target.step),)

@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-from latentstore_cli.verify import _rows
+from latentstore_cli.options import source_and_vae_rows
 
 from latentstore.checks.table import CHECKS
 from latentstore.manifest import with_digest
@@ -152,11 +152,11 @@ def test_another_source_does_not_pass(run: Run, built: Path, tmp_path: Path, dra
 
 
 def test_a_named_source_keeps_the_options_of_the_recorded_one(built: Path, tmp_path: Path) -> None:
-    source, vae = _rows(str(built), "tiny-pool8", str(tmp_path), None)
+    source, vae = source_and_vae_rows(str(built), "tiny-pool8", str(tmp_path), None)
     assert vae is None
     assert source is not None
     assert (source.name, source.location) == ("tiny", str(tmp_path))
-    other, _ = _rows(str(built), "tiny-pool8", "hub:user/repo@v2", None)
+    other, _ = source_and_vae_rows(str(built), "tiny-pool8", "hub:user/repo@v2", None)
     assert other is not None
     assert (other.location, other.revision) == ("user/repo", "v2")
 
@@ -179,7 +179,7 @@ def test_duplicates_are_a_warning(run: Run, tmp_path: Path, draw_pictures: DrawP
 
 
 def test_the_vae_can_be_read_from_a_folder(built: Path, tmp_path: Path) -> None:
-    source, vae = _rows(str(built), "tiny-pool8", None, str(tmp_path))
+    source, vae = source_and_vae_rows(str(built), "tiny-pool8", None, str(tmp_path))
     assert source is None
     assert vae is not None
     assert vae.repo == str(tmp_path)

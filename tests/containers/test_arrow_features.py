@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import math
+import struct
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from latentstore.containers.arrow_features import CORE_DTYPES, arrow_type, feature_of_column
+from latentstore.containers.arrow_features import CORE_DTYPES, arrow_type, feature_of_column, scalar_array
 from latentstore.containers.interface import CORE_COLUMNS, ShardSchema
 from latentstore.errors import RequestError
 
@@ -98,3 +103,61 @@ def test_every_column_has_a_feature() -> None:
     assert tuple(CORE_DTYPES) == CORE_COLUMNS
     for name in set(CORE_COLUMNS) - {"label"}:
         assert feature_of_column(SCHEMA, name) == value(CORE_DTYPES[name])
+
+
+NAN = float("nan")
+WIDTHS: dict[str, Any] = {"float16": 16, "float32": 32, "float64": 64}
+
+
+def column(feature: Any, values: Any) -> pa.Array:
+    """The values as a further column of this feature."""
+    return scalar_array(ShardSchema((1, 1, 1), "float16", None, (), {"x": feature}), "x", values)
+
+
+def bits(number: float | None) -> bytes | None:
+    """So that -0.0 is not 0.0."""
+    return None if number is None else struct.pack("<d", number)
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+@given(st.data())
+def test_nan_is_null_and_every_other_number_stays_to_the_bit(dtype: str, data: st.DataObject) -> None:
+    values = data.draw(st.lists(st.none() | st.floats(width=WIDTHS[dtype])))
+    found = column(value(dtype), values)
+    wanted = [None if number is None or math.isnan(number) else number for number in values]
+    assert found.type == arrow_type(value(dtype), "x")
+    assert [bits(number) for number in found.to_pylist()] == [bits(number) for number in wanted]
+    assert found.null_count == wanted.count(None)
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+def test_numbers_of_numpy_are_like_those_of_python(dtype: str) -> None:
+    numbers = np.array([1.5, np.nan, -0.0, np.inf, -np.inf], dtype)
+    wanted = column(value(dtype), numbers.tolist())
+    assert wanted.null_count == 1
+    for values in (numbers, list(numbers), numbers.astype(object)):
+        found = column(value(dtype), values)
+        assert found.type == wanted.type
+        assert list(map(bits, found.to_pylist())) == list(map(bits, wanted.to_pylist()))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "known"), [("int64", 7), ("uint32", 2**32 - 1), ("string", "nan"), ("bool", True), ("binary", b"")]
+)
+def test_nan_in_a_column_that_holds_no_floats_is_null_too(dtype: str, known: Any) -> None:
+    assert column(value(dtype), [known, NAN, None]).to_pylist() == [known, None, None]
+
+
+def test_nan_inside_of_a_list_or_struct_stays() -> None:
+    listed = column({"feature": value("float64"), "_type": "List"}, [[1.0, NAN], NAN, None, []]).to_pylist()
+    assert listed[1:] == [None, None, []]
+    assert listed[0][0] == 1.0
+    assert math.isnan(listed[0][1])
+    within = column({"a": value("float32"), "b": [value("float64")]}, [{"a": NAN, "b": [NAN]}, NAN]).to_pylist()
+    assert within[1] is None
+    assert math.isnan(within[0]["a"])
+    assert math.isnan(within[0]["b"][0])
+
+
+def test_a_column_without_rows_has_its_type() -> None:
+    assert column(value("float32"), []) == pa.array([], pa.float32())

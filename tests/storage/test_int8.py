@@ -122,6 +122,14 @@ def test_clipped_numbers_are_counted_channel_by_channel_over_all_rows() -> None:
     assert counts.dtype == np.int64
 
 
+@given(st.lists(NUMBERS, min_size=1, max_size=8), USUAL)
+def test_clipped_numbers_are_those_beyond_127_steps(numbers: list[float], step: float) -> None:
+    raw = np.array(numbers, np.float32).reshape(1, 1, 1, -1)
+    with np.errstate(over="ignore"):
+        wanted = int((np.abs(np.rint(raw / np.float32(step))) > 127).sum())
+    assert open_int8([step]).clipped(raw).tolist() == [wanted]
+
+
 def test_each_channel_has_its_own_step() -> None:
     raw = np.ones((2, 3, 2, 2), np.float32)
     storage = open_int8([1, 0.5, 0.125])
