@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 BATCHES_AHEAD = 2
 """Batches that are read and prepared before they are needed."""
+
+
+SENT_AHEAD = 1
+"""Batches that an accelerator has to do after the one that is waited for."""
 
 
 @dataclass(frozen=True)
@@ -261,21 +265,50 @@ def _prepared(bench: _Bench, shard: PlannedShard) -> Iterator[_Prepared]:
 
 
 def _encoded(bench: _Bench, batches: Iterator[_Prepared]) -> Iterator[_Encoded]:
-    """ENCODE: raw latents; a picture whose latent is not finite is skipped."""
+    """ENCODE: raw latents; a picture whose latent is not finite is skipped.
+
+    On an accelerator the next batch is sent off before the one before is waited for, so that it never idles.
+    """
+    sent: deque[tuple[_Prepared, Callable[[], NDArray[np.float32]]]] = deque()
     for batch in batches:
-        if batch.pixels is None:
-            shape = (0, *bench.schema.latent_shape)
-            yield _Encoded((), np.empty(shape, np.float32), batch.skipped)
-            continue
-        raw = bench.vae.encode(batch.pixels.pixels).mean.float().cpu().numpy()
-        finite = np.isfinite(raw).reshape(len(raw), -1).all(axis=1)
-        bad = tuple(
-            (position, SkippedTile(tile.id, tile.source_path, "the VAE gave a latent that is not finite"))
-            for position, tile, good in zip(batch.positions, batch.pixels.tiles, finite, strict=True)
-            if not good
-        )
-        tiles = tuple(tile for tile, good in zip(batch.pixels.tiles, finite, strict=True) if good)
-        yield _Encoded(tiles, raw[finite], tuple(sorted((*batch.skipped, *bad), key=lambda entry: entry[0])))
+        sent.append((batch, _sent(bench, batch)))
+        if len(sent) > (SENT_AHEAD if bench.on_cuda else 0):
+            yield _arrived(*sent.popleft())
+    yield from (_arrived(*entry) for entry in sent)
+
+
+def _sent(bench: _Bench, batch: _Prepared) -> Callable[[], NDArray[np.float32]]:
+    """Have a batch encoded; what comes back waits for its raw latents (N, C, h, w)."""
+    if batch.pixels is None:
+        return lambda: np.empty((0, *bench.schema.latent_shape), np.float32)
+    mean = bench.vae.encode(batch.pixels.pixels).mean.float()
+    if not mean.is_cuda:
+        return mean.cpu().numpy
+    import torch
+
+    here = torch.empty(mean.shape, dtype=mean.dtype, pin_memory=True)
+    here.copy_(mean, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+
+    def wait() -> NDArray[np.float32]:
+        done.synchronize()  # with this batch only: those sent after it go on
+        return np.array(here.numpy())
+
+    return wait
+
+
+def _arrived(batch: _Prepared, raw_latents: Callable[[], NDArray[np.float32]]) -> _Encoded:
+    raw = raw_latents()
+    tiles = batch.pixels.tiles if batch.pixels is not None else ()
+    finite = np.asarray(np.isfinite(raw).all(axis=(1, 2, 3)), bool)
+    bad = tuple(
+        (position, SkippedTile(tile.id, tile.source_path, "the VAE gave a latent that is not finite"))
+        for position, tile, good in zip(batch.positions, tiles, finite, strict=True)
+        if not good
+    )
+    kept = tuple(tile for tile, good in zip(tiles, finite, strict=True) if good)
+    return _Encoded(kept, raw[finite], tuple(sorted((*batch.skipped, *bad), key=lambda entry: entry[0])))
 
 
 def _while_measuring(bench: _Bench, batches: Iterator[_Encoded]) -> Generator[_Encoded, None, None]:

@@ -41,8 +41,14 @@ def store_of(
     out.mkdir(parents=True)
     std = ChannelStatistics.of(latents[:4096]).std
     steps = tuple((std / 16).astype(np.float32).astype(float).tolist()) if row.quantised else None
-    form = {"name": storage, "dtype": row.dtype, "container": container, "layout": layout, "steps": steps}
-    quantised = {"step_sigma": 1 / 16, "clipped": (0,) * latents.shape[1]} if row.quantised else {}
+    form: dict[str, Any] = {
+        "name": storage,
+        "dtype": row.dtype,
+        "container": container,
+        "layout": layout,
+        "steps": steps,
+    }
+    quantised: dict[str, Any] = {"step_sigma": 1 / 16, "clipped": (0,) * latents.shape[1]} if row.quantised else {}
     template = _template()
     manifest = replace(
         template,
@@ -65,7 +71,11 @@ def store_of(
         block = RowBlock(stored, _scalars(manifest, rows, labels, crc32_of(stored)))
         name = box.shard_name("train", number, count)
         shards.append(write_shard(out, name, box, manifest.schema, layout, [block]))
-        whole = {"split": ["train"] * len(rows), "shard": [name] * len(rows), "row": list(range(len(rows)))}
+        whole: dict[str, Any] = {
+            "split": ["train"] * len(rows),
+            "shard": [name] * len(rows),
+            "row": list(range(len(rows))),
+        }
         for column, values in {**block.columns, **whole}.items():
             columns.setdefault(column, []).extend(values)
         bits += ByteCounts.of(stored).bits

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scenes import build_scenes, plan, scenes, smooth_picture, write_pictures
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from latentstore import METRICS, STORAGES, VAES, BuildProgress, Manifest, Preparation, build, folder_source, open_store
+from latentstore import (
+    METRICS,
+    STORAGES,
+    VAES,
+    BuildProgress,
+    Manifest,
+    Preparation,
+    build,
+    folder_source,
+    load_latents,
+    open_store,
+)
+from latentstore.ahead import ahead
 from latentstore.errors import MixedSizesError, NotSealedError, PlanMismatchError, RequestError, SourceError
 from latentstore.hashing import sha256_of
 from latentstore.journal import claim
@@ -501,3 +515,19 @@ def test_a_stream_of_mixed_sizes_is_refused_with_tiles_too(tmp_path: Path) -> No
     source = hub_source(str(tmp_path / "photos"), streaming=True)
     with pytest.raises(MixedSizesError, match="would be cut into 12 tiles"):
         build(plan(source=source, order="source", preparation=Preparation(tile=(16, 16))), tmp_path / "out")
+
+
+def test_encoding_ahead_of_measuring_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = build_scenes(tmp_path / "plain")
+    module = sys.modules["latentstore.build"]  # the package has a function of that name
+    monkeypatch.setattr(module, "_while_measuring", lambda _, batches: ahead(batches, 2))
+    assert build_scenes(tmp_path / "ahead").splits == plain.splits
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_builds_what_the_cpu_builds_within_the_stated_tolerance(tmp_path: Path) -> None:
+    cpu, cuda = (build_scenes(tmp_path / device, device=device) for device in ("cpu", "cuda"))
+    one, other = (load_latents(tmp_path / device, space="raw").batch(range(30))["latent"] for device in ("cpu", "cuda"))
+    assert (one - other).abs().max() <= 2**-9 * one.abs().max()
+    assert cuda.environment.device == "cuda"
+    assert cuda.quality["psnr"].mean == pytest.approx(cpu.quality["psnr"].mean, abs=0.05)

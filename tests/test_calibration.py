@@ -44,7 +44,8 @@ def psnr_of(sample: Sample, raw: NDArray[np.float32]) -> NDArray[np.float64]:
     vae = VAES["pool8"].load(device="cpu", dtype="float32")
     decoded = (vae.decode(torch.from_numpy(raw)) * 255).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
     truth = np.stack([entry.pixels for entry in sample.tiles]).astype(np.float64)
-    return 10 * np.log10(255**2 / ((truth - decoded) ** 2).mean(axis=(1, 2, 3)))
+    error = ((truth - decoded) ** 2).mean(axis=(1, 2, 3))
+    return np.asarray(10 * np.log10(255**2 / error), np.float64)
 
 
 def test_each_candidate_costs_what_an_independent_computation_says() -> None:
@@ -61,8 +62,9 @@ def test_each_candidate_costs_what_an_independent_computation_says() -> None:
         ("float32", None),
     ]
     for entry in info.candidates[:-2]:
-        step = np.float32(entry.step_sigma * std)[:, None, None]
-        losses = reference - psnr_of(sample, np.float32(np.rint(sample.raw / step) * step))
+        step = (entry.step_sigma * std).astype(np.float32)[:, None, None]
+        rounded = (np.rint(sample.raw / step) * step).astype(np.float32)
+        losses = reference - psnr_of(sample, rounded)
         assert entry.loss_db == pytest.approx(losses.mean(), abs=1e-9)
         assert entry.loss_error_db == pytest.approx(losses.std(ddof=1) / math.sqrt(6), abs=1e-9)
         assert entry.clipped == 0
@@ -166,7 +168,7 @@ def test_auto_builds_what_the_calibration_says_and_measures_what_was_lost(tmp_pa
     assert storage.step_sigma in {candidate.step for candidate in CANDIDATES}
     assert storage.clipped == (0, 0, 0)
     exact = build_scenes(tmp_path / "exact", storage=STORAGES["float32"])
-    apart = exact.quality["psnr"].mean - manifest.quality["psnr"].mean  # type: ignore[operator]
+    apart = exact.quality["psnr"].mean - manifest.quality["psnr"].mean
     assert storage.measured_loss_db == pytest.approx(apart, abs=1e-5)
     assert manifest.size.stored_bytes < build_scenes(tmp_path / "half").size.stored_bytes
 
@@ -208,7 +210,7 @@ def test_strict_refuses_to_seal_what_lost_more_than_its_budget_and_says_so_other
         build_scenes(tmp_path, strict=True, **options)
     assert not (tmp_path / "synthetic-pool8" / "manifest.json").exists()
     manifest = build_scenes(tmp_path, **options)
-    assert manifest.storage.measured_loss_db > manifest.storage.budget_db  # type: ignore[operator]
+    assert manifest.storage.measured_loss_db > manifest.storage.budget_db
     with pytest.raises(RequestError, match="over the budget"):
         build_scenes(tmp_path, strict=True, **options)
 

@@ -328,7 +328,7 @@ def test_a_layout_that_the_container_has_not_is_noticed(folder: Path) -> None:
 def test_numbers_are_counted_one_by_one_or_value_by_value(
     worth_it: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentstore.checks.latents.WORTH_IT", worth_it)
+    monkeypatch.setattr("latentstore.value_counts.WORTH_IT", worth_it)
     assert result_of(verify(folder), "latents").status == "passed"
     forge(folder, with_number(np.inf), mended=Mended(statistics=False))
     (finding,) = result_of(verify(folder), "latents").findings
