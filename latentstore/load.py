@@ -15,12 +15,10 @@ from latentstore.errors import RequestError
 from latentstore.loader import LatentLoader
 from latentstore.named_table import unknown_name
 from latentstore.pixels import tiles_behind
-from latentstore.remote_store import RemoteStore, open_remote_store
 from latentstore.row_filter import columns_in, rows_where
 from latentstore.row_memory import Conversion
 from latentstore.split_latents import SplitLatents
 from latentstore.store import LatentStore, open_store
-from latentstore.stream import StreamedLatents
 from latentstore.views import IDENTITY
 
 if TYPE_CHECKING:
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.manifest import Manifest
+    from latentstore.remote_store import RemoteStore
+    from latentstore.stream import StreamedLatents
     from latentstore.vaes.interface import Vae, VaeRow
 
 SPACES = ("model", "raw")
@@ -116,9 +116,9 @@ def load_latents(
 
     Raises StoreError or RequestError with one clear sentence; nothing of a damaged dataset is returned.
     """
-    store = open_remote_store(location, config) if streaming else open_store(location, config)
+    remote = _remote(location, config) if streaming else None
     dataset = LatentDataset(
-        store,
+        remote or open_store(location, config),
         split=split,
         space=space,
         dtype=dtype,
@@ -130,7 +130,19 @@ def load_latents(
         cache=cache,
         views=views,
     )
-    return StreamedLatents(dataset, store) if isinstance(store, RemoteStore) else dataset
+    return dataset if remote is None else _streamed(dataset, remote)
+
+
+def _remote(location: str | Path, config: str | None) -> RemoteStore:
+    from latentstore.remote_store import open_remote_store  # what it needs takes a while to import
+
+    return open_remote_store(location, config)
+
+
+def _streamed(dataset: LatentDataset, store: RemoteStore) -> StreamedLatents:
+    from latentstore.stream import StreamedLatents
+
+    return StreamedLatents(dataset, store)
 
 
 class LatentDataset:
@@ -173,7 +185,7 @@ class LatentDataset:
         self._cache = cache
         wanted = _views_wanted(manifest, views)
         draws = bool(manifest.preparation.views) and views == DRAW
-        if draws and isinstance(store, RemoteStore):
+        if draws and store.is_remote:
             raise RequestError(
                 f"Views are not drawn while streaming: choose views='all' or some of {', '.join(wanted)}, such as "
                 "views='identity', or download the dataset."
@@ -186,7 +198,7 @@ class LatentDataset:
             name: _tensor_or_list(index[name], feature_of_column(store.schema, name)) for name in self._columns
         }
         self._checksums = np.asarray(index["latent_crc32"], np.int64)
-        self._split_latents: SplitLatents | None = None if isinstance(store, RemoteStore) else self._opened()
+        self._split_latents: SplitLatents | None = None if store.is_remote else self._opened()
         self._conversion = self._to(self._space, self.dtype)
         self._vae: Vae | None = None
 

@@ -35,6 +35,11 @@ class RemoteStore(LatentStore):
 
     files: RemoteFolder
 
+    @property
+    def is_remote(self) -> bool:
+        """See ``LatentStore.is_remote``."""
+        return True
+
     def ranged(self, info: ShardInfo) -> RangedShard:
         """One shard, opened for reading rows by ranges; DamagedShardError where it cannot be the manifest's."""
         url = self.files.at(info.path)

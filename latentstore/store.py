@@ -33,6 +33,11 @@ class LatentStore:
     manifest: Manifest
 
     @property
+    def is_remote(self) -> bool:
+        """Whether its files are read from somewhere else, by ranges."""
+        return False
+
+    @property
     def container(self) -> ContainerRow:
         """How its shards are read."""
         return CONTAINERS[self.manifest.storage.container]

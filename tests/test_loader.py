@@ -166,7 +166,7 @@ def test_a_state_of_other_data_is_refused(named: LatentDataset, drawn_fast: Path
     other = load_latents(drawn_fast, filter="label != 'forest'")
     with pytest.raises(RequestError, match="made with other data, another split or another filter"):
         other.loader(4).load_state_dict(state)
-    with pytest.raises(RequestError, match="This is no state of a loader: it lacks data, done"):
+    with pytest.raises(RequestError, match="This is no state of such a loader: it lacks data, done"):
         named.loader(4).load_state_dict({"epoch": 1, "rows": 3, "seed": 0, "shuffle": "none"})
 
 
