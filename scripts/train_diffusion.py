@@ -26,8 +26,7 @@ from PIL import Image
 
 from latentstore import SOURCES, VAES, BuildPlan, LatentDataset, build, load_latents
 
-DDPM = DDPMScheduler(num_train_timesteps=1000, clip_sample=False)  # latents are not bound to [-1, 1]
-NO_CLASS = 0.1  # share of rows trained without their class, for guidance
+DDPM = DDPMScheduler()  # 1000 steps, linear schedule
 SAMPLES = 7  # of each class in the grid
 EVERY = 50  # steps between two lines of the log
 Noised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # what the network sees, when (0 to 1000), what it answers
@@ -45,9 +44,11 @@ def flow(latent: torch.Tensor, noise: torch.Tensor) -> Noised:
     return torch.lerp(latent, noise, t[:, None, None, None]), t * 1000, noise - latent
 
 
-OBJECTIVES: dict[str, tuple[Callable[..., Noised], Any]] = {
-    "ddpm": (ddpm, DDIMScheduler.from_config(DDPM.config, timestep_spacing="trailing")),
-    "flow": (flow, FlowMatchEulerDiscreteScheduler()),
+# Where all is noise, DDIM divides the network's error by sqrt(a_t) = 0.006, so what it foresees is clipped to what latents
+# reach. At t = 1 of a flow nothing is divided.
+OBJECTIVES: dict[str, tuple[Callable[..., Noised], Callable[[float], Any]]] = {
+    "ddpm": (ddpm, lambda reach: DDIMScheduler(timestep_spacing="trailing", clip_sample_range=reach)),
+    "flow": (flow, lambda _: FlowMatchEulerDiscreteScheduler()),
 }
 
 
@@ -77,10 +78,12 @@ def main() -> None:
     names = data.class_names or ()
     model = denoiser(data.latent_shape, len(names), options.width).to(options.device)
     trained(model, data, options)
+    reach = float(np.quantile(data.batch(range(min(len(data), 256)))["latent"].abs(), 0.999))
+    scheduler = OBJECTIVES[options.objective][1](reach)
     labels, first = np.unique(data.labels, return_index=True)
     rows = []
     for label, row in zip(labels.tolist(), first, strict=True):
-        latents = torch.cat([data.batch([row])["latent"], sampled(model, label, data.latent_shape, options)])
+        latents = torch.cat([data.batch([row])["latent"], sampled(model, scheduler, label, options)])
         rows.append(torch.cat(list(data.decode(latents).cpu()), -1))
     pixels = (torch.cat(rows, -2) * 255).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(options.out)
@@ -113,7 +116,7 @@ def trained(model: UNet2DModel, data: LatentDataset, options: argparse.Namespace
     for step, batch in enumerate(islice(chain.from_iterable(epochs), options.steps), 1):
         latent, label = batch["latent"].to(options.device), batch["label"].to(options.device)
         loaded = time.perf_counter()
-        label[torch.rand(len(label)) < NO_CLASS] = len(data.class_names or ())
+        label[torch.rand(len(label)) < 0.1] = len(data.class_names or ())  # no class, for guidance
         seen, times, answer = OBJECTIVES[options.objective][0](latent, torch.randn_like(latent))
         loss = F.mse_loss(model(seen, times, class_labels=label).sample, answer)
         optimiser.zero_grad()
@@ -131,12 +134,11 @@ def trained(model: UNet2DModel, data: LatentDataset, options: argparse.Namespace
 
 
 @torch.inference_mode()
-def sampled(model: UNet2DModel, label: int, shape: tuple[int, ...], options: argparse.Namespace) -> torch.Tensor:
-    """Latents (SAMPLES, *shape) of one class, in model space, on the CPU; the same noise for every class."""
-    scheduler, none = OBJECTIVES[options.objective][1], model.config.num_class_embeds - 1
+def sampled(model: UNet2DModel, scheduler: Any, label: int, options: argparse.Namespace) -> torch.Tensor:
+    """Latents (SAMPLES, C, h, w) of one class, in model space, on the CPU; the same noise for every class."""
+    shape, none = (model.config.in_channels, *model.config.sample_size), model.config.num_class_embeds - 1
     scheduler.set_timesteps(options.sampling_steps)
-    noise = torch.Generator().manual_seed(options.seed)
-    latents = torch.randn(SAMPLES, *shape, generator=noise).to(options.device)
+    latents = torch.randn(SAMPLES, *shape, generator=torch.Generator().manual_seed(options.seed)).to(options.device)
     labels = torch.tensor([label] * SAMPLES + [none] * SAMPLES, device=options.device)
     for time_left in scheduler.timesteps:
         wanted, free = model(latents.repeat(2, 1, 1, 1), time_left, class_labels=labels).sample.chunk(2)
