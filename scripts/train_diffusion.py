@@ -44,8 +44,7 @@ def flow(latent: torch.Tensor, noise: torch.Tensor) -> Noised:
     return torch.lerp(latent, noise, t[:, None, None, None]), t * 1000, noise - latent
 
 
-# Where all is noise, DDIM divides the network's error by sqrt(a_t) = 0.006, so what it foresees is clipped to what
-# latents reach. At t = 1 of a flow nothing is divided.
+# Where all is noise, DDIM divides the error by sqrt(a_t) = 0.006: what it foresees is clipped to what latents reach.
 OBJECTIVES: dict[str, tuple[Callable[..., Noised], Callable[[float], Any]]] = {
     "ddpm": (ddpm, lambda reach: DDIMScheduler(timestep_spacing="trailing", clip_sample_range=reach)),
     "flow": (flow, lambda _: FlowMatchEulerDiscreteScheduler()),
