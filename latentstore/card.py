@@ -229,15 +229,36 @@ def _section(manifest: Manifest) -> Iterator[str]:
     yield f"| source | {manifest.source.name}, licence: {manifest.source.licence or 'not stated'} |"
     yield f"| VAE | {vae.name} ({vae.class_name}), licence: {vae.licence} |"
     yield f"| VAE weights sha256 | `{vae.weights_sha256 or 'none'}` |"
-    yield f"| latent | {channels}x{height}x{width} {manifest.storage.dtype}, posterior {manifest.posterior}, unscaled |"
+    yield f"| latent | {channels}x{height}x{width} {manifest.storage.name}, posterior {manifest.posterior}, unscaled |"
+    yield from _storing(manifest)
     for metric in manifest.quality.values():
         if metric.mean is not None:
             mean, median = _score(metric.mean, metric.unit), _score(metric.median, metric.unit)
             yield f"| {metric.title} | {mean} mean, {median} median |"
     yield f"| stored | {size.stored_bytes:,} bytes, {bits_in_words(manifest)} |"
-    yield f"| against raw RGB | {ratio_in_words(size.raw_rgb_over_stored)} |"
+    yield f"| against raw RGB, {size.raw_rgb_bytes:,} bytes | {ratio_in_words(size.raw_rgb_over_stored)} |"
     if size.source_over_stored is not None:
-        yield f"| against the source files | {ratio_in_words(size.source_over_stored)} |"
+        files = f"the source files, {size.source_bytes:,} bytes"
+        yield f"| against {files} | {ratio_in_words(size.source_over_stored)} |"
+    payload = f"the numbers uncompressed, {size.payload_bytes:,} bytes"
+    yield f"| against {payload} | {ratio_in_words(size.payload_bytes / size.stored_bytes)} |"
+    entropy = f"their order-0 entropy, {size.entropy_bytes:,} bytes"
+    yield f"| against {entropy} | {ratio_in_words(size.entropy_bytes / size.stored_bytes)} |"
+
+
+def _storing(manifest: Manifest) -> Iterator[str]:
+    """What storing cost, where that is known, and what the dataset was before it was converted."""
+    storage = manifest.storage
+    if storage.step_sigma is not None:
+        yield f"| quantised | steps of {storage.step_sigma:.4g} of each channel's standard deviation |"
+    if storage.measured_loss_db is not None:
+        budget = f", of a budget of {storage.budget_db:g} dB" if storage.budget_db is not None else ""
+        yield f"| storing cost | {storage.measured_loss_db:.4f} dB of mean PSNR{budget} |"
+    for before in storage.converted:
+        kept = (
+            "no number changed" if before.lossless else "rounded" if before.measured else "rounded, not measured again"
+        )
+        yield f"| converted from | {before.storage} in {before.container}, layout {before.layout}: {kept} |"
 
 
 def ratio_in_words(ratio: float) -> str:

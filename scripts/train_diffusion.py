@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("location", nargs="?", help="a latent dataset with classes; default: drawn scenes are encoded")
     parser.add_argument("--scenes", type=int, nargs=2, default=(960, 64), metavar=("COUNT", "SIDE"))
     parser.add_argument("--objective", choices=OBJECTIVES, default="flow")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--width", type=int, default=64, help="channels of the network, a multiple of 32")
     parser.add_argument("--guidance", type=float, default=2.0, help="classifier-free (Ho & Salimans 2022); 1: none")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scenes import build_scenes, scenes
 
-from latentstore import Manifest
+from latentstore import STORAGES, Manifest, convert
 from latentstore.card import ratio_in_words, render_card, sealed_configs
 
 CARDS = Path(__file__).parents[1] / "dataset_cards"
@@ -61,3 +61,20 @@ def test_a_published_card_is_what_its_manifest_renders_to(folder: Path) -> None:
     assert (folder / "README.md").read_text() == render_card(
         [Manifest.from_json((folder / "manifest.json").read_text())]
     )
+
+
+def test_the_card_names_every_baseline_and_what_storing_cost(tmp_path: Path) -> None:
+    manifest = build_scenes(tmp_path, storage=STORAGES["int8"], step=1 / 8, max_psnr_drop=1.0)
+    text = render_card([manifest])
+    size = manifest.size
+    for part in (
+        "| latent | 3x5x5 int8, posterior mean, unscaled |",
+        "| quantised | steps of 0.125 of each channel's standard deviation |",
+        f"| storing cost | {manifest.storage.measured_loss_db:.4f} dB of mean PSNR, of a budget of 1 dB |",
+        f"| against raw RGB, {size.raw_rgb_bytes:,} bytes | ",
+        f"| against the numbers uncompressed, {size.payload_bytes:,} bytes | ",
+        f"| against their order-0 entropy, {size.entropy_bytes:,} bytes | ",
+    ):
+        assert part in text
+    half = convert(tmp_path, tmp_path / "half", storage=STORAGES["float32"])
+    assert "| converted from | int8 in parquet, layout compact: no number changed |" in render_card([half])
