@@ -122,7 +122,7 @@ def test_the_diffusion_script_writes_the_same_grid_for_the_same_seed(
     assert not np.array_equal(grids[0][:, 32:], grids[2][:, 32:])
     assert np.array_equal(grids[0][:, :32], grids[2][:, :32])  # the real pictures do not depend on the seed
     # An error where all is noise must not be blown up to black and white by the sampler.
-    assert np.isin(grids[0][:, 32:], (0, 255)).mean() < 0.02
+    assert np.isin(grids[0][:, 32:], (0, 255)).mean() < 0.1  # 0.98 without the clip
 
 
 def test_the_bench_gives_both_ways_the_same_latents_and_prints_where_it_ran(tmp_path: Path) -> None:
