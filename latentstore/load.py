@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -207,7 +208,7 @@ class LatentDataset:
         """The contract of the dataset."""
         return self._store.manifest
 
-    @property
+    @cached_property
     def latent_shape(self) -> tuple[int, ...]:
         """(C, h, w) of each latent in this dataset's space: FLUX.2's model space has another than the stored one."""
         stored = self.manifest.latent_shape
@@ -358,11 +359,17 @@ class LatentDataset:
         raw = self.manifest.normalisation.to_raw(latents.float()) if self._space == "model" else latents.float()
         return self._decode_raw(raw)
 
-    def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], output: Output) -> dict[str, Any]:
-        """These rows as one batch, in memory from ``output``; ``stored`` are their bytes, (N, row_bytes) uint8."""
-        latent = output("latent", (len(rows), *self.latent_shape), self.dtype)
+    def scalars_of(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """The columns asked for, of these rows of the dataset."""
+        return self._scalars_of_split(self._rows[rows])
+
+    def _scalars_of_split(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        return {name: _picked(values, rows) for name, values in self._scalars.items()}
+
+    def batch_of(self, stored: torch.Tensor, scalars: Mapping[str, Any], output: Output) -> dict[str, Any]:
+        """Rows as one batch, in memory from ``output``: of their bytes (N, row_bytes) uint8 and their columns."""
+        latent = output("latent", (len(stored), *self.latent_shape), self.dtype)
         self._conversion(stored, latent)
-        scalars = {name: _picked(values, self._rows[rows]) for name, values in self._scalars.items()}
         image = {"image": self._decode_raw(self._raw_of(stored))} if self.decodes else {}
         return {"latent": latent, **scalars, **image}
 
@@ -449,8 +456,7 @@ class Reading:
         self._dataset = dataset
         self._rows = rows
         self._addresses = dataset._latents().addresses_of(self._rows)  # noqa: SLF001
-        self._scalars = {name: _picked(values, self._rows) for name, values in dataset._scalars.items()}  # noqa: SLF001
-        self._shape = dataset.latent_shape
+        self._scalars = dataset._scalars_of_split(rows)  # noqa: SLF001
         self._room: torch.Tensor | None = None
 
     def _bytes_for(self, count: int) -> torch.Tensor:
@@ -465,12 +471,7 @@ class Reading:
         latents = dataset._latents()  # noqa: SLF001
         stored = self._bytes_for(stop - start)
         latents.read(self._rows[start:stop], self._addresses[start:stop], stored)
-        latent = output("latent", (stop - start, *self._shape), dataset.dtype)
-        dataset._conversion(stored, latent)  # noqa: SLF001
-        batch = {"latent": latent, **{name: values[start:stop] for name, values in self._scalars.items()}}
-        if dataset.decodes:
-            batch["image"] = dataset._decode_raw(dataset._raw_of(stored))  # noqa: SLF001
-        return batch
+        return dataset.batch_of(stored, {name: values[start:stop] for name, values in self._scalars.items()}, output)
 
 
 def _new(_: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.load import LatentDataset
+    from latentstore.stream import StreamedLoader
 
 BLOCK_BYTES = 16 << 20
 """Of the rows in one block of a block shuffle: a row group's worth."""
@@ -119,15 +120,7 @@ class LatentLoader:
 
         With several ranks each must have taken as many rows; the state of any of them then stands for all.
         """
-        epoch, done = self._state
-        return {
-            "epoch": epoch,
-            "done": done,
-            "seed": self.seed,
-            "shuffle": self.shuffle,
-            "rows": len(self.dataset),
-            "data": self.dataset.fingerprint,
-        }
+        return state_of(self, *self._state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was called, with the same rows in the same order.
@@ -170,6 +163,18 @@ class LatentLoader:
             pool = self._pools[name] = Recycled((self.batch_size, *shape[1:]), dtype)
         found = pool.take()
         return found if shape[0] == self.batch_size else found[: shape[0]]
+
+
+def state_of(loader: LatentLoader | StreamedLoader, epoch: int, done: int) -> dict[str, Any]:
+    """What every loader says of where it is: after ``done`` rows of an epoch, and of which order that is true."""
+    return {
+        "epoch": epoch,
+        "done": done,
+        "seed": loader.seed,
+        "shuffle": loader.shuffle,
+        "rows": len(loader.dataset),
+        "data": loader.dataset.fingerprint,
+    }
 
 
 def check_state(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:

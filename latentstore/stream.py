@@ -13,7 +13,7 @@ import numpy as np
 
 from latentstore.epochs import POOL_BLOCKS, SHUFFLES
 from latentstore.errors import DamagedShardError, RequestError
-from latentstore.loader import Batch, check_loader, check_state, pinned
+from latentstore.loader import Batch, check_loader, check_state, pinned, state_of
 from latentstore.row_memory import Recycled, RowMemory, RowPart
 from latentstore.shards import crc32_of
 from latentstore.stream_order import Blocks, cut, pieces, pools, shares
@@ -163,8 +163,8 @@ class StreamedLatents:
         raise AssertionError  # a loop that always ends before
 
     def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], output: Output) -> Batch:
-        """See ``LatentDataset.batch_of``."""
-        return self._rows.batch_of(stored, rows, output)
+        """These rows as one batch; see ``LatentDataset.batch_of``."""
+        return self._rows.batch_of(stored, self._rows.scalars_of(rows), output)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}, "_locks": None}
@@ -262,17 +262,8 @@ class StreamedLoader:
 
         With several ranks each must have taken as many rows; the state of any of them then stands for all.
         """
-        epoch, done = self._state
-        return {
-            "epoch": epoch,
-            "done": done,
-            "seed": self.seed,
-            "shuffle": self.shuffle,
-            "rows": len(self.dataset),
-            "data": self.dataset.fingerprint,
-            "world_size": self.world_size,
-            "block_rows": self.dataset.block_rows,
-        }
+        order = {"world_size": self.world_size, "block_rows": self.dataset.block_rows}
+        return {**state_of(self, *self._state), **order}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state_dict`` was called, with the same rows in the same order, in batches of any size.
