@@ -11,7 +11,7 @@ from typing import Protocol
 from latentstore.errors import RequestError
 from latentstore.fsspec_files import FsspecFolder
 from latentstore.http_files import HttpFolder
-from latentstore.hub import dataset_files
+from latentstore.hub.datasets import dataset_files
 from latentstore.named_table import NamedTable
 from latentstore.retries import Patience
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.errors import VaeError
-from latentstore.hub import commit_of, fetch_files
+from latentstore.hub.models import commit_of, fetch_files
 from latentstore.records import LatentBatch
 from latentstore.vaes.interface import LoadOptions, VaeIdentity, VaeRow
 

@@ -14,7 +14,7 @@ from checkpoints import save_checkpoint
 
 from latentstore import VAES
 from latentstore.errors import VaeError
-from latentstore.hub import commit_of, fetch_files
+from latentstore.hub.models import commit_of, fetch_files
 from latentstore.manifest import VaeInfo
 from latentstore.vaes import checkpoint
 from latentstore.vaes.table import row_of

@@ -1,0 +1,1 @@
+"""The one door to huggingface_hub: models (weights of VAEs) and datasets (ours)."""
