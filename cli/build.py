@@ -21,6 +21,7 @@ from .options import (
     source_option_option,
     source_row,
     storage_options,
+    thumbnail_option,
     vae_location_option,
     vae_row,
     views_option,
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Precision of the VAE's arithmetic; auto takes what was measured fastest for this VAE on a CPU.",
 )
+@thumbnail_option
 @click.option("--strict", is_flag=True, help="Stop at the first unusable picture, instead of skipping and listing it.")
 @json_option
 def command(source: str, vae: str, out: str, *, as_json: bool, **wanted: Any) -> None:

@@ -134,9 +134,10 @@ def command(
       latentstore convert out --out small --storage auto --max-psnr-drop 0.05
       latentstore convert out --out tar --container webdataset --name mine-tar
     """
-    from latentstore import convert, open_store
+    from latentstore import convert
+    from latentstore.opening import download_store
 
-    store = open_store(location, config)
+    store = download_store(location, config)
     before = store.manifest
     source_found, vae_found = source_and_vae_rows(location, config, source, vae_location)
     display = _Notes()

@@ -24,6 +24,9 @@ COMMANDS = {
     "build": CommandRow(".build", "finished shards are kept, and typing the same command again continues."),
     "convert": CommandRow(".convert", "finished shards are kept, and typing the same command again continues."),
     "verify": CommandRow(".verify", "nothing was changed; typing the same command again starts over."),
+    "push": CommandRow(".push", "what was sent is kept there, and typing the same command again continues."),
+    "pull": CommandRow(".pull", "files that came are kept, and typing the same command again continues."),
+    "drop": CommandRow(".drop", "nothing was removed, or all of it; typing the same command again says which."),
     "show": CommandRow(".show", "nothing was changed."),
     "compare": CommandRow(".compare", "VAEs that were measured are kept in --out, and lost without it."),
     "fetch": CommandRow(".fetch", "nothing incomplete was left; typing the same command again starts over."),
@@ -85,5 +88,6 @@ def main() -> None:
     latentstore build synthetic --vae demo --out out     pictures in, a measured latent dataset out
     latentstore verify out                               is it what its manifest says?
     latentstore show out                                 contract, quality, sizes
+    latentstore push out user/repo --license cc-by-4.0   publish it; only what is new is sent
     latentstore list vaes                                which VAEs there are
     """

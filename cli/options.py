@@ -244,6 +244,17 @@ def views_option(command: Command) -> Command:
     return click.option("--views", type=ViewNames(), default=(), metavar="NAMES", help=text)(command)
 
 
+def thumbnail_option(command: Command) -> Command:
+    """``--thumbnail``."""
+    text = (
+        "Longest side, in pixels, of a thumbnail of each decoded latent, so that whoever browses the dataset sees "
+        "pictures; about 0.9 kB each; 0 for none."
+    )
+    return click.option(
+        "--thumbnail", type=click.IntRange(0, 1024), default=64, show_default=True, metavar="N", help=text
+    )(command)
+
+
 def storage_options(command: Command) -> Command:
     """``--storage``, ``--step``, ``--max-psnr-drop`` and ``--calibration``."""
     text = "Pictures that the steps of int8, and the choice of `auto`, are measured on.  [default: 32]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,12 +27,14 @@ NONE = "-"
 def command(location: str, config: str | None, *, as_json: bool) -> None:
     """What a latent dataset is, how good it is, and what it takes: its manifest as tables.
 
-    LOCATION is the folder of a repository, or of one config in it. Nothing but the manifest is read; whether the files
+    LOCATION is the folder of a repository, or of one config in it: a folder of this machine, user/repo[@revision] on
+    the Hub (hub:user/repo where a folder is called so), or a URL. Nothing but the manifest is read; whether the files
     agree with it is what `latentstore verify` checks.
 
     \b
     Examples:
       latentstore show out
+      latentstore show user/repo
       latentstore show out --config synthetic-demo
       latentstore show out --json | jq .quality.psnr.mean
     """
@@ -54,12 +55,16 @@ def command(location: str, config: str | None, *, as_json: bool) -> None:
 def configs_at(location: str, config: str | None) -> list[str | None]:
     """The configs to look at: the named one, or all at the location; ``[None]`` where the library has to find it."""
     from latentstore.journal import JOURNAL
-    from latentstore.manifest import FILE_NAME
+    from latentstore.locations import LocalFolder, location_of
+    from latentstore.opening import sealed_configs
 
-    root = Path(location).expanduser()
-    if config is not None or (root / FILE_NAME).is_file():
+    if config is not None:
         return [config]
-    sealed = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+    where = location_of(location)
+    sealed = sealed_configs(location)
+    if not isinstance(where, LocalFolder):
+        return [*sealed] or [None]
+    root = where.path
     begun = {path.parent.name for path in root.glob(f"*/{JOURNAL}")}
     for name in sorted(begun.difference(sealed)) if sealed else ():
         note(f"Left out, because it is not complete: {name}. The command that began it also finishes it.")
@@ -109,8 +114,9 @@ def size_sentence(manifest: Manifest) -> str:
     from latentstore.card import bits_in_words, ratio_in_words
 
     size = manifest.size
+    pictures = f", {size.thumbnail_bytes / size.stored_bytes:.1%} of them thumbnails" if size.thumbnail_bytes else ""
     text = (
-        f"{size.stored_bytes:,} bytes stored, {bits_in_words(manifest)}; "
+        f"{size.stored_bytes:,} bytes stored{pictures}, {bits_in_words(manifest)}; "
         f"{ratio_in_words(size.raw_rgb_over_stored)} than raw RGB"
     )
     if size.source_over_stored is None:
@@ -301,9 +307,18 @@ def _sizes(page: Page, manifest: Manifest) -> None:
             ["source files", source, against_source],
             ["latents before compression", f"{size.payload_bytes:,}", ratio_in_words(stored_against_payload)],
             ["entropy of the stored numbers, order 0", f"{size.entropy_bytes:,}", _against_entropy(manifest)],
+            *_thumbnails(manifest),
             ["stored: all shards", f"{size.stored_bytes:,}", bits_in_words(manifest)],
         ],
     )
+
+
+def _thumbnails(manifest: Manifest) -> Iterator[list[str]]:
+    """A row of the table of sizes, where there are thumbnails."""
+    size = manifest.size
+    if size.thumbnail_bytes:
+        share = f"{size.thumbnail_bytes / size.stored_bytes:.1%} of what is stored"
+        yield [f"thumbnails of {manifest.thumbnail} pixels", f"{size.thumbnail_bytes:,}", share]
 
 
 def _against_entropy(manifest: Manifest) -> str:

@@ -86,10 +86,11 @@ def command(
 ) -> None:
     """Check that a latent dataset is what its manifest says, and that no more was lost than it says.
 
-    LOCATION is the folder of a repository, or of one config in it. Every shard is read once and hashed, and a sample of
-    rows is decoded and measured again. Exit code 1 where a check failed. A check that could not be run, because the
-    source's pictures or the VAE are not at hand, says so and is no failure, and neither is a warning; see `latentstore
-    list checks`.
+    LOCATION is the folder of a repository, or of one config in it: a folder of this machine, user/repo[@revision] on
+    the Hub (hub:user/repo where a folder is called so), or a URL; of what lies elsewhere nothing is kept. Every shard
+    is read once and hashed, and a sample of rows is decoded and measured again. Exit code 1 where a check failed. A
+    check that could not be run, because the source's pictures or the VAE are not at hand, says so and is no failure,
+    and neither is a warning; see `latentstore list checks`.
 
     A manifest is not signed: who changes data and manifest together, where nothing outside speaks of it, is not found
     out. Compare the sha256 of manifest.json with one that you trust.
@@ -98,6 +99,7 @@ def command(
     Examples:
       latentstore verify out
       latentstore verify out --quick
+      latentstore verify user/repo@v1.0 --quick
       latentstore verify out --config synthetic-demo --sample 100
       latentstore verify out --full --source ./resisc45 --json
     """

@@ -9,6 +9,7 @@ from latentstore.augment import cutmix as cutmix
 from latentstore.augment import mixup as mixup
 from latentstore.build import BuildProgress as BuildProgress
 from latentstore.build import build as build
+from latentstore.card import CardChoices as CardChoices
 from latentstore.checks.table import CHECKS as CHECKS
 from latentstore.comparison.compare import compare as compare
 from latentstore.comparison.protocols import PROTOCOLS as PROTOCOLS
@@ -23,15 +24,20 @@ from latentstore.manifest import Manifest as Manifest
 from latentstore.metrics.table import METRICS as METRICS
 from latentstore.normalisation import flux2_to_taef2 as flux2_to_taef2
 from latentstore.normalisation import taef2_to_flux2 as taef2_to_flux2
+from latentstore.opening import open_store as open_store
 from latentstore.pixels import Preparation as Preparation
 from latentstore.plan import BuildPlan as BuildPlan
+from latentstore.publishing.drop import drop as drop
+from latentstore.publishing.publish import publish as publish
+from latentstore.publishing.pull import PullReport as PullReport
+from latentstore.publishing.pull import pull as pull
+from latentstore.publishing.records import PublishReport as PublishReport
 from latentstore.sources.interface import SourceRow as SourceRow
 from latentstore.sources.table import SOURCES as SOURCES
 from latentstore.sources.table import folder_source as folder_source
 from latentstore.sources.table import hub_source as hub_source
 from latentstore.storage.table import STORAGES as STORAGES
 from latentstore.store import LatentStore as LatentStore
-from latentstore.store import open_store as open_store
 from latentstore.vaes.interface import VaeRow as VaeRow
 from latentstore.vaes.table import VAES as VAES
 from latentstore.vaes.table import kl_checkpoint as kl_checkpoint
@@ -49,6 +55,7 @@ __all__ = [
     "VAES",
     "BuildPlan",
     "BuildProgress",
+    "CardChoices",
     "Comparison",
     "ConvertProgress",
     "LatentDataset",
@@ -56,6 +63,8 @@ __all__ = [
     "LatentStoreError",
     "Manifest",
     "Preparation",
+    "PublishReport",
+    "PullReport",
     "SourceRow",
     "VaeRow",
     "VerifyReport",
@@ -64,6 +73,7 @@ __all__ = [
     "compare",
     "convert",
     "cutmix",
+    "drop",
     "flux2_to_taef2",
     "folder_source",
     "hub_source",
@@ -71,6 +81,8 @@ __all__ = [
     "load_latents",
     "mixup",
     "open_store",
+    "publish",
+    "pull",
     "taef2_to_flux2",
     "verify",
 ]

@@ -29,6 +29,7 @@ from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile
 from latentstore.seal import Sealing, refuse_loss, seal
 from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
+from latentstore.thumbnails import thumbnails_of
 from latentstore.version import __version__
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class _Bench:
             class_names=source.class_names,
             metrics=tuple(metric.name for metric in plan.metrics),
             features={**source.features, **plan.preparation.features},
+            thumbnail=plan.thumbnail > 0,
         )
         taken = [name for name in plan.preparation.features if name in source.features]
         repeated = schema.repeated_name or next(iter(taken), None)
@@ -338,11 +340,12 @@ def _measured(
             continue
         stored = _store(bench, batch.raw)
         reread = bench.storage.decode(stored)
-        scores = _scores(bench, reread, batch.tiles)
+        scores, thumbnails = _seen(bench, reread, batch.tiles)
         tally.add(bench, batch, stored, reread, _lost(bench, batch, reread, scores.get("psnr")))
         report.advance(len(batch.tiles), scores.get("psnr"))
         for index, tile in enumerate(batch.tiles):
-            yield _record(tile, stored[index], {name: float(column[index]) for name, column in scores.items()})
+            row_scores = {name: float(column[index]) for name, column in scores.items()}
+            yield _record(tile, stored[index], row_scores, thumbnails[index])
 
 
 def _store(bench: _Bench, raw: NDArray[np.float32]) -> NDArray[Any]:
@@ -353,15 +356,23 @@ def _store(bench: _Bench, raw: NDArray[np.float32]) -> NDArray[Any]:
         raise RequestError(message) from error
 
 
-def _scores(bench: _Bench, reread: NDArray[np.float32], tiles: Sequence[Tile]) -> dict[str, NDArray[np.float64]]:
-    """Scores of the decode of the stored numbers against the prepared pictures, on their true area, as uint8."""
-    if not bench.scorers and bench.observe is None:
-        return {}
+def _seen(
+    bench: _Bench, reread: NDArray[np.float32], tiles: Sequence[Tile]
+) -> tuple[dict[str, NDArray[np.float64]], Sequence[bytes | None]]:
+    """Scores of the decode of the stored numbers against the prepared pictures, on their true area, as uint8.
+
+    And the thumbnail of each, where the plan wants them.
+    """
+    if not bench.scorers and bench.observe is None and not bench.plan.thumbnail:
+        return {}, [None] * len(tiles)
     decoded = decoded_uint8(bench.vae, reread)
     if bench.observe is not None:
         for _, truth, seen in side_by_side(tiles, decoded):
             bench.observe(truth, seen)
-    return scores_of(bench.scorers, tiles, decoded)
+    side = bench.plan.thumbnail
+    return scores_of(bench.scorers, tiles, decoded), (
+        thumbnails_of(tiles, decoded, side) if side else [None] * len(tiles)
+    )
 
 
 def _lost(bench: _Bench, batch: _Encoded, reread: NDArray[np.float32], psnr: NDArray[np.float64] | None) -> list[float]:
@@ -383,7 +394,7 @@ def _refuse_loss(plan: BuildPlan, lost_db: float | None) -> None:
         refuse_loss(lost_db, plan.max_psnr_drop, "calibrate on more pictures (--calibration)")
 
 
-def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float]) -> LatentRecord:
+def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float], thumbnail: bytes | None) -> LatentRecord:
     return LatentRecord(
         id=tile.id,
         latent=latent,
@@ -395,6 +406,7 @@ def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float]) -> Laten
         source_bytes=tile.source_bytes,
         scores=scores,
         metadata=tile.metadata,
+        thumbnail=thumbnail,
     )
 
 

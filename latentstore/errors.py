@@ -10,13 +10,15 @@
     ├── VaeError                        the VAE cannot be loaded
     │   └── WrongVaeError               its weights are not those that made the latents
     ├── MetricError                     the metric's weights are missing, or not those it wants
+    ├── PublishError                    a dataset cannot be published, or not to that place
     └── StoreError                      the files on disk are not a sealed latent dataset
         ├── NotSealedError              there is no manifest (yet)
         ├── ManifestError               a field of the manifest is wrong; the path to the field is named
         │   └── UnsupportedVersionError written in a format this version cannot read
         ├── DamagedShardError           a shard is missing, cut, or not the one the manifest describes
         └── FetchError                  a file that lies elsewhere cannot be fetched
-            └── MissingFileError        there is no file of that name there
+            ├── MissingFileError        there is no file of that name there
+            └── UnreachableError        nobody answers there, or nobody may be asked
 
 ``RequestError`` and its children also are ``ValueError``, so code that knows nothing of this library behaves.
 """
@@ -64,6 +66,10 @@ class MetricError(LatentStoreError):
     """A metric cannot be measured: what it looks through is missing, or is not what it wants."""
 
 
+class PublishError(LatentStoreError):
+    """A dataset cannot be published, or not to that place."""
+
+
 class StoreError(LatentStoreError):
     """The files on disk are not a sealed latent dataset."""
 
@@ -106,3 +112,7 @@ class FetchError(StoreError):
 
 class MissingFileError(FetchError):
     """There is no file of that name where the dataset should lie."""
+
+
+class UnreachableError(FetchError):
+    """Nobody answers where the dataset should lie, or nobody may be asked (``HF_HUB_OFFLINE``)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from latentstore.errors import FetchError, MissingFileError, RequestError
+from latentstore.locations import ListedFile
 from latentstore.named_table import unknown_name
 from latentstore.retries import PassingError, Patience
 
@@ -33,11 +34,18 @@ class FsspecFolder:
 
     def folders(self) -> list[str]:
         """Names of the folders in it, sorted."""
+        return sorted(_last_name(entry) for entry in self._entries() if entry["type"] == "directory")
+
+    def files(self) -> dict[str, ListedFile]:
+        """What lies in it, by name."""
+        found = [entry for entry in self._entries() if entry["type"] == "file"]
+        return {_last_name(entry): ListedFile(int(entry["size"])) for entry in found if entry.get("size") is not None}
+
+    def _entries(self) -> list[dict[str, Any]]:
         try:
-            found = self._files.ls(self._root, detail=True)
+            return list(self._files.ls(self._root, detail=True))
         except FileNotFoundError:
             return []
-        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
 
     def read_bytes(self, name: str, at_most: int) -> bytes:
         """The whole of a file; FetchError where it has more bytes than that."""
@@ -68,11 +76,11 @@ class FsspecFolder:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise MissingFileError(f"There is no {self.at(name)}.") from None
             except PermissionError as error:
-                raise FetchError(f"{self.at(name)} may not be read: {_first_line(error)}.") from error
+                raise FetchError(f"{self.at(name)} may not be read: {first_line(error)}.") from error
             except (OSError, TimeoutError) as error:
-                raise PassingError(_first_line(error)) from error
+                raise PassingError(first_line(error)) from error
             except Exception as error:  # each file system has errors of its own: no credentials, no such bucket
-                raise FetchError(f"{self.at(name)} cannot be read: {_first_line(error)}.") from error
+                raise FetchError(f"{self.at(name)} cannot be read: {first_line(error)}.") from error
 
         return self._patience.until_done(attempt, self.at(name))
 
@@ -87,11 +95,16 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise RequestError(f"{url} needs a package that is not installed: {_first_line(error)}.") from error
+        raise RequestError(f"{url} needs a package that is not installed: {first_line(error)}.") from error
     except (ValueError, OSError, TypeError) as error:
-        raise RequestError(f"{url} cannot be opened: {_first_line(error)}.") from error
+        raise RequestError(f"{url} cannot be opened: {first_line(error)}.") from error
     return found
 
 
-def _first_line(error: BaseException) -> str:
+def _last_name(entry: dict[str, Any]) -> str:
+    return str(entry["name"]).rstrip("/").rpartition("/")[2]
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line without a full stop."""
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

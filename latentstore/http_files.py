@@ -28,12 +28,21 @@ class HttpFolder:
     ``headers`` (a token, say) go to the folder's own origin only, not to where it redirects. Several threads may read.
     """
 
-    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
+        forbidden: str = "",
+    ) -> None:
+        """``forbidden`` is the sentence for files that may not be read, where more is known than the status says."""
         parts = urlsplit(url)
         self._parts = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/"), fragment="")
         self.name = urlunsplit(self._parts._replace(query=""))
         """The URL as messages show it: without what may be secret."""
         self._headers = {**_credentials(parts.username, parts.password), **(headers or {})}
+        self._forbidden = forbidden
         self._patience = patience or Patience()
         self._connections = HttpConnections(self._patience.timeout)
         self._sizes: dict[str, int] = {}
@@ -47,10 +56,13 @@ class HttpFolder:
     def inside(self, name: str) -> HttpFolder:
         """A folder in it."""
         url = urlunsplit(self._parts._replace(path=f"{self._parts.path}/{quote(name)}"))
-        return HttpFolder(url, headers=self._headers, patience=self._patience)
+        return HttpFolder(url, headers=self._headers, patience=self._patience, forbidden=self._forbidden)
 
     def folders(self) -> None:
         """None: web servers give no listing."""
+
+    def files(self) -> None:
+        """None, likewise."""
 
     def read_bytes(self, name: str, at_most: int) -> bytes:
         """The whole of a file; FetchError where it has more bytes than that."""
@@ -145,7 +157,8 @@ class HttpFolder:
         if status in MISSING:
             return MissingFileError(f"There is no {url} (HTTP {status}).")
         if status in FORBIDDEN:
-            return FetchError(f"{url} may not be read (HTTP {status}): log in, or check the token that is sent.")
+            message = f"{url} may not be read (HTTP {status}): log in, or check the token that is sent."
+            return FetchError(self._forbidden or message)
         if status == NOT_THERE:
             total = (response.getheader("Content-Range") or "").rpartition("/")[2]
             return _too_short(url, total, stop)

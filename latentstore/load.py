@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from latentstore.containers.arrow_features import feature_of_column
+from latentstore.containers.interface import THUMBNAIL
 from latentstore.epochs import DrawnViews
 from latentstore.errors import RequestError
 from latentstore.loader import LatentLoader
 from latentstore.named_table import unknown_name
+from latentstore.opening import download_store
 from latentstore.pixels import tiles_behind
 from latentstore.row_filter import columns_in, rows_where
 from latentstore.row_memory import Conversion
 from latentstore.split_latents import SplitLatents
-from latentstore.store import LatentStore, open_store
 from latentstore.views import IDENTITY
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from latentstore.manifest import Manifest
     from latentstore.remote_store import RemoteStore
+    from latentstore.store import LatentStore
     from latentstore.stream import StreamedLatents
     from latentstore.vaes.interface import Vae, VaeRow
 
@@ -94,7 +96,10 @@ def load_latents(
 ) -> LatentDataset | StreamedLatents:
     """The rows of one split of a sealed dataset.
 
-    ``location`` is a repository's folder (name the ``config`` where it holds several) or a config's own folder.
+    ``location`` is a repository (name the ``config`` where it holds several) or a config's own folder: a folder of this
+    machine, or ``user/repo[@revision]`` on the Hub (``hub:user/repo`` where a folder is called so). Of a Hub repository
+    the files of that config and split are downloaded, once, from one commit, into the cache of the Hub's client;
+    without a network, what is there is read. Each is compared with the manifest when it has been downloaded.
     ``space`` is ``model`` (what the family's denoiser is fed) or ``raw`` (as the encoder gave it); ``dtype`` a torch
     dtype's name. ``columns`` are the scalar columns each sample carries (default: the label, where there is one);
     ``filter`` keeps the rows for which a condition holds: text such as ``"psnr > 30 and label == 'Airport'"``, or a
@@ -111,15 +116,14 @@ def load_latents(
     to evaluate on. A ``filter`` such as ``"view in ('identity', 'hflip')"`` leaves fewer to draw from.
 
     With ``streaming`` the rows are read from where they are, by range requests, and nothing is downloaded first:
-    ``location`` is then an http(s) URL, any URL that fsspec knows (``s3://``), a Hub repository
-    ``user/repo[@revision]`` or a folder, and the rows come from ``loader`` only; see ``StreamedLatents``. ``cache`` has
-    no meaning then.
+    ``location`` may then also be an http(s) URL or any URL that fsspec knows (``s3://``), and the rows come from
+    ``loader`` only; see ``StreamedLatents``. ``cache`` has no meaning then.
 
     Raises StoreError or RequestError with one clear sentence; nothing of a damaged dataset is returned.
     """
     remote = _remote(location, config) if streaming else None
     dataset = LatentDataset(
-        remote or open_store(location, config),
+        remote or download_store(location, config, split),
         split=split,
         space=space,
         dtype=dtype,
@@ -511,6 +515,11 @@ def _columns(store: LatentStore, names: Sequence[str] | None) -> tuple[str, ...]
         return tuple(name for name in ("label",) if name in known)
     if isinstance(names, str):
         raise RequestError(f"Expected a list of columns, found the text {names!r}: write [{names!r}].")
+    if store.schema.thumbnail and THUMBNAIL in names:
+        raise RequestError(
+            f"Column {THUMBNAIL!r} is for browsing and not loaded with the latents: read it with "
+            "datasets.load_dataset, or decode pictures with decode=True."
+        )
     for name in names:
         if name not in known:
             raise unknown_name("column", name, known)

@@ -19,7 +19,7 @@ from typing import Any
 
 from latentstore.containers.interface import ShardSchema
 from latentstore.errors import ManifestError, NotSealedError, RequestError, UnsupportedVersionError
-from latentstore.json_records import parse, plain
+from latentstore.json_records import ONLY_WHERE_SET, parse, plain
 from latentstore.normalisation import Normalisation
 from latentstore.pixels import VIEW_FEATURES, Preparation
 from latentstore.quality import MetricSummary
@@ -198,6 +198,8 @@ class SizeLedger:
     """Above 1: smaller than raw RGB."""
     source_over_stored: float | None
     """Above 1: smaller than the source files; below 1: larger."""
+    thumbnail_bytes: int = field(default=0, metadata=ONLY_WHERE_SET)
+    """Of all thumbnails, each as the WebP file it is; they are part of ``stored_bytes``, and of every ratio to it."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,8 @@ class Manifest:
     build: BuildInfo
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Type of each column passed through from the source, in the words of `datasets`."""
+    thumbnail: int = field(default=0, metadata=ONLY_WHERE_SET)
+    """Longest side of the thumbnails in pixels (a smaller picture keeps its size); 0: there is no such column."""
     digest: str = field(default="", compare=False)
     """sha256 of the manifest's own text with this empty; empty until it is written."""
 
@@ -308,6 +312,7 @@ class Manifest:
             class_names=self.source.classes,
             metrics=self.metrics,
             features=self.columns,
+            thumbnail=self.thumbnail > 0,
         )
 
     @classmethod
@@ -385,6 +390,7 @@ class Manifest:
         if stored != self.size.stored_bytes:
             message = f"expected the {stored} bytes of all shards, found {self.size.stored_bytes}"
             raise ManifestError(message, field="size.stored_bytes")
+        _check_thumbnails(self)
         if self.index.rows != self.rows:
             message = f"expected the {self.rows} rows of all splits, found {self.index.rows}"
             raise ManifestError(message, field="index.rows")
@@ -403,6 +409,16 @@ def _check_views(manifest: Manifest) -> None:
         raise ManifestError(message, field="preparation.views")
     if names and manifest.columns.get("view") != VIEW_FEATURES["view"]:
         raise ManifestError("expected a column 'view' of strings, because there are views", field="columns")
+
+
+def _check_thumbnails(manifest: Manifest) -> None:
+    """There are bytes of thumbnails where there are thumbnails, and not more than all shards have."""
+    found, stored = manifest.size.thumbnail_bytes, manifest.size.stored_bytes
+    if manifest.thumbnail < 0:
+        raise ManifestError(f"expected a length in pixels, or 0, found {manifest.thumbnail}", field="thumbnail")
+    if not 0 <= found <= stored or (found > 0) != (manifest.thumbnail > 0 and manifest.rows > 0):
+        wanted = f"1 to {stored} bytes" if manifest.thumbnail and manifest.rows else "0, as there are no thumbnails"
+        raise ManifestError(f"expected {wanted}, found {found}", field="size.thumbnail_bytes")
 
 
 def with_digest(data: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from latentstore.records import SkippedTile
 from latentstore.sources.interface import OpenSource, SourceRow, SplitReader
 from latentstore.storage.interface import StorageRow
 from latentstore.storage.table import STORAGES
+from latentstore.thumbnails import LARGEST_SIDE, SIDE
 from latentstore.vaes.interface import VaeIdentity, VaeRow
 from latentstore.views import VIEWS, view_rows
 
@@ -72,6 +73,8 @@ class BuildPlan:
     device: str = "cpu"
     dtype: str = "float32"
     """Of the VAE's arithmetic; ``auto`` stands for what its row found fastest. Metrics and storage see float32."""
+    thumbnail: int = SIDE
+    """Longest side in pixels of the thumbnails of decoded latents that every row gets; 0: none."""
     strict: bool = False
     """Stop at the first picture that cannot be used, instead of skipping and listing it."""
 
@@ -106,6 +109,11 @@ class BuildPlan:
             )
         if self.max_psnr_drop is not None and not 0 <= self.max_psnr_drop < math.inf:
             raise RequestError(f"Expected a max_psnr_drop of 0 dB or more, found {self.max_psnr_drop:g}.")
+        if not 0 <= self.thumbnail <= LARGEST_SIDE:
+            raise RequestError(
+                f"Expected thumbnails with a longest side of up to {LARGEST_SIDE} pixels, or 0 for none, "
+                f"found {self.thumbnail}."
+            )
         for name in ("batch_size", "rows_per_shard", "calibration"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -138,6 +146,7 @@ class BuildPlan:
             "seed": self.seed,
             "batch_size": self.batch_size,
             "rows_per_shard": rows.rows_per_shard,
+            **({"thumbnail": self.thumbnail} if self.thumbnail else {}),
         }
 
     @property

@@ -88,3 +88,5 @@ class LatentRecord:
     scores: Mapping[str, float]
     """One number a metric; NaN where the metric is undefined for this picture."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    thumbnail: bytes | None = None
+    """A WebP file of the decoded latent; None where the schema has no such column."""

@@ -22,11 +22,10 @@ from latentstore.vaes.interface import LoadOptions, Vae, VaeRow
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from latentstore.containers.interface import ShardReader
     from latentstore.manifest import Manifest
     from latentstore.metrics.interface import Scorer
     from latentstore.sources.interface import OpenSource, SourceRow
-    from latentstore.store import LatentStore
+    from latentstore.store import LatentRows, LatentStore
 
 ROWS_AT_ONCE = 16
 GONE = "its source picture cannot be read any more"
@@ -194,7 +193,7 @@ class _Shelf:
         self._store = store
         self._entries = {shard.path: shard for split in store.manifest.splits.values() for shard in split.shards}
         self._storage = store.storage()
-        self._open: tuple[str, ShardReader] | None = None
+        self._open: tuple[str, LatentRows] | None = None
 
     def raw(self, index: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> NDArray[np.float32]:
         """(len(rows), C, h, w) float32, decoded from the stored numbers."""
@@ -209,7 +208,7 @@ class _Shelf:
         ]
         return self._storage.decode(np.concatenate(stored))
 
-    def _reader(self, path: str) -> ShardReader:
+    def _reader(self, path: str) -> LatentRows:
         if self._open is None or self._open[0] != path:
-            self._open = (path, self._store.shard(self._entries[path]))
+            self._open = (path, self._store.latents_of(self._entries[path]))
         return self._open[1]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,12 +10,9 @@ from typing import Protocol
 from latentstore.errors import RequestError
 from latentstore.fsspec_files import FsspecFolder
 from latentstore.http_files import HttpFolder
-from latentstore.hub.datasets import dataset_files
-from latentstore.named_table import NamedTable
+from latentstore.hub.datasets import DatasetCommit, dataset_commit
+from latentstore.locations import HubRepository, ListedFile, Location, RemoteUrl, location_of
 from latentstore.retries import Patience
-
-HUB_REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^@]+))?")
-HUB_PATH = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^@/]+))?(?:/(?P<folder>.+))?")
 
 
 class RemoteFolder(Protocol):
@@ -35,6 +31,9 @@ class RemoteFolder(Protocol):
     def folders(self) -> list[str] | None:
         """Names of the folders in it; None where there is no listing."""
 
+    def files(self) -> Mapping[str, ListedFile] | None:
+        """What lies in it, by name; None where there is no listing."""
+
     def read_bytes(self, name: str, at_most: int) -> bytes:
         """The whole of a file, which MissingFileError says is not there; FetchError where it has more bytes."""
 
@@ -46,58 +45,76 @@ class RemoteFolder(Protocol):
 
 
 @dataclass(frozen=True)
-class SchemeRow:
-    """One kind of URL, by what stands before ``://``."""
+class HubFolder:
+    """A folder of a Hub dataset repository at one commit: read like any web server's, but with a listing."""
 
-    name: str
-    summary: str
-    open: Callable[[str, Patience], RemoteFolder]
+    repository: DatasetCommit
+    path: str
+    """Inside the repository; empty for all of it."""
+    web: HttpFolder
+    """The same folder, for whoever reads."""
+
+    @property
+    def name(self) -> str:
+        """See ``RemoteFolder.name``."""
+        return self.web.name
+
+    def at(self, name: str) -> str:
+        """See ``RemoteFolder.at``."""
+        return self.web.at(name)
+
+    def inside(self, name: str) -> HubFolder:
+        """See ``RemoteFolder.inside``."""
+        return HubFolder(self.repository, f"{self.path}/{name}".lstrip("/"), self.web.inside(name))
+
+    def folders(self) -> list[str]:
+        """See ``RemoteFolder.folders``."""
+        return sorted({name.partition("/")[0] for name in self._below() if "/" in name})
+
+    def files(self) -> dict[str, ListedFile]:
+        """See ``RemoteFolder.files``."""
+        return {name: found for name, found in self._below().items() if "/" not in name}
+
+    def read_bytes(self, name: str, at_most: int) -> bytes:
+        """See ``RemoteFolder.read_bytes``."""
+        return self.web.read_bytes(name, at_most)
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """See ``RemoteFolder.read_range``."""
+        return self.web.read_range(name, start, stop)
+
+    def size(self, name: str) -> int:
+        """See ``RemoteFolder.size``."""
+        return self.web.size(name)
+
+    def _below(self) -> dict[str, ListedFile]:
+        start = f"{self.path}/" if self.path else ""
+        found = self.repository.files.items()
+        return {name.removeprefix(start): listed for name, listed in found if name.startswith(start)}
 
 
-def open_folder(location: str | Path, patience: Patience | None = None) -> RemoteFolder:
-    """The folder at a URL, a path, or the Hub dataset repository ``user/repo[@revision]``.
+def open_folder(location: str | Path | Location, patience: Patience | None = None) -> RemoteFolder:
+    """The folder at a URL, a path, or a Hub dataset repository; see ``locations``.
 
-    Nothing is read, except that a Hub repository's revision becomes a commit. A scheme that is not in ``SCHEMES`` is
-    left to fsspec. RequestError where there cannot be such a folder.
+    Nothing is read, except that a Hub repository's revision becomes a commit. A scheme other than http(s) is left to
+    fsspec. RequestError where there cannot be such a folder.
     """
-    text, patience = str(location), patience or Patience()
-    if "://" in text:
-        scheme = text.partition("://")[0]
-        return SCHEMES[scheme].open(text, patience) if scheme in SCHEMES else FsspecFolder(text, patience=patience)
-    path = Path(location).expanduser()
-    if path.is_dir():
-        return FsspecFolder(f"file://{path.absolute().as_posix()}", patience=patience)
-    found = HUB_REPOSITORY.fullmatch(text)
-    if found is None:
+    where, patience = location_of(location) if isinstance(location, (str, Path)) else location, patience or Patience()
+    if isinstance(where, HubRepository):
+        return hub_folder(dataset_commit(where.repo, where.revision), where.folder, patience)
+    if isinstance(where, RemoteUrl):
+        web = where.url.startswith(("http://", "https://"))
+        return HttpFolder(where.url, patience=patience) if web else FsspecFolder(where.url, patience=patience)
+    if not where.path.is_dir():
         raise RequestError(
-            f"There is no folder {text!r}: give a folder, a URL such as https://example.org/repository, or a Hub "
+            f"There is no folder {str(where)!r}: give a folder, a URL such as https://example.org/repository, or a Hub "
             "dataset repository as user/repo."
         )
-    return _hub_folder(found["repo"], found["revision"], "", patience)
+    return FsspecFolder(f"file://{where.path.absolute().as_posix()}", patience=patience)
 
 
-def _http(location: str, patience: Patience) -> RemoteFolder:
-    return HttpFolder(location, patience=patience)
-
-
-def _hub(location: str, patience: Patience) -> RemoteFolder:
-    found = HUB_PATH.fullmatch(location.rstrip("/"))
-    if found is None:
-        raise RequestError(f"Expected hf://datasets/user/repo[@revision][/folder], found {location!r}.")
-    return _hub_folder(found["repo"], found["revision"], found["folder"] or "", patience)
-
-
-def _hub_folder(repo: str, revision: str | None, folder: str, patience: Patience) -> RemoteFolder:
-    files = dataset_files(repo, revision=revision)
-    opened = HttpFolder(files.url, headers=files.headers, patience=patience)
-    return opened.inside(folder) if folder else opened
-
-
-SCHEMES = NamedTable(
-    "scheme",
-    [
-        SchemeRow("http", "a folder on a web server that answers range requests", _http),
-        SchemeRow("https", "a folder on a web server that answers range requests", _http),
-        SchemeRow("hf", "a dataset repository on the Hugging Face Hub", _hub),
-    ],
-)
+def hub_folder(repository: DatasetCommit, folder: str = "", patience: Patience | None = None) -> HubFolder:
+    """A folder of a Hub dataset repository."""
+    web = HttpFolder(repository.url, headers=repository.headers, patience=patience, forbidden=repository.gated)
+    whole = HubFolder(repository, "", web)
+    return whole.inside(folder) if folder else whole

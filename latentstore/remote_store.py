@@ -6,32 +6,53 @@ import hashlib
 import io
 import json
 import re
+import weakref
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import numpy as np
+
+from latentstore.containers.parquet_ranges import RangedFile
+from latentstore.containers.row_ranges import KeptTail
 from latentstore.errors import DamagedShardError, ManifestError, MissingFileError, NotSealedError, RequestError
+from latentstore.locations import HubRepository, ListedFile, LocalFolder, RemoteUrl
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
-from latentstore.remote_files import RemoteFolder, open_folder
+from latentstore.remote_files import HubFolder, RemoteFolder, open_folder
 from latentstore.store import LatentStore, check_known
 
 if TYPE_CHECKING:
-    from latentstore.containers.interface import RangedShard
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from latentstore.containers.interface import RangedShard, ShardReader, ShardSchema
+    from latentstore.locations import Location
     from latentstore.manifest import ShardInfo
     from latentstore.retries import Patience
+    from latentstore.store import LatentRows
 
 CARD = "README.md"
 LARGEST_TEXT = 256 << 20
 """Bytes of a manifest or card, at most."""
+SMALL_INDEX = 256 << 10
+"""Bytes of an index that is read whole, and compared, whatever is wanted of it."""
+PIECE_BYTES = 8 << 20
+"""Of a shard that is fetched whole, in one request."""
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONFIG_IN_CARD = re.compile(r"^- config_name: *(?P<name>\S+) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class RemoteStore(LatentStore):
-    """One sealed config somewhere; ``folder`` is only what messages say."""
+    """One sealed config somewhere; ``folder`` is only what messages say.
+
+    ``ranged`` reads rows of a shard where it lies. What needs a whole shard gets it in a temporary file, one at a time.
+    """
 
     files: RemoteFolder
 
@@ -40,9 +61,55 @@ class RemoteStore(LatentStore):
         """See ``LatentStore.is_remote``."""
         return True
 
+    def at(self, name: str) -> str:
+        """See ``LatentStore.at``."""
+        return self.files.at(name)
+
     def ranged(self, info: ShardInfo) -> RangedShard:
         """One shard, opened for reading rows by ranges; DamagedShardError where it cannot be the manifest's."""
-        url = self.files.at(info.path)
+        found = self.container.open_ranges(FileRanges(self.files, info.path, self._sound_size(info)), self.schema)
+        if found.rows != info.rows:
+            raise DamagedShardError(f"Shard {self.at(info.path)} has {found.rows} rows, the manifest says {info.rows}.")
+        return found
+
+    def latents_of(self, info: ShardInfo) -> LatentRows:
+        """See ``LatentStore.latents_of``: read by ranges, in blocks of the rows that can only be read together."""
+        together = self.container.rows_together(self.schema, self.manifest.storage.layout)
+        return _RangedLatents(self.ranged(info), together, self.schema)
+
+    def shard(self, info: ShardInfo) -> ShardReader:
+        """One shard, whole: fetched into a temporary file, which is gone when its reader is."""
+        folder = TemporaryDirectory(prefix="latentstore-")
+        path = self._fetched(info, Path(folder.name))
+        reader = self.opened(path, info)
+        weakref.finalize(reader, folder.cleanup)
+        return reader
+
+    @contextmanager
+    def shard_file(self, info: ShardInfo) -> Iterator[Path]:
+        """See ``LatentStore.shard_file``: fetched into a temporary file."""
+        with TemporaryDirectory(prefix="latentstore-") as folder:
+            yield self._fetched(info, Path(folder))
+
+    def listing(self) -> Mapping[str, ListedFile]:
+        """See ``LatentStore.listing``; a web server gives none, so there it asks for each file that is listed."""
+        found = self.files.files()
+        if found is not None:
+            return found
+        asked: dict[str, ListedFile] = {}
+        for split in self.manifest.splits.values():
+            for shard in split.shards:
+                with suppress(MissingFileError):
+                    asked[shard.path] = ListedFile(self.files.size(shard.path))
+        return asked
+
+    @property
+    def inside_repository(self) -> str:
+        """Its folder in the Hub repository that it is in; empty for a dataset that lies elsewhere."""
+        return self.files.path if isinstance(self.files, HubFolder) else ""
+
+    def _sound_size(self, info: ShardInfo) -> int:
+        url = self.at(info.path)
         try:
             size = self.files.size(info.path)
         except MissingFileError:
@@ -50,16 +117,35 @@ class RemoteStore(LatentStore):
         if size != info.bytes:
             message = f"Shard {url} has {size} bytes, the manifest says {info.bytes}: it was cut or replaced."
             raise DamagedShardError(message)
-        found = self.container.open_ranges(_ShardFile(self.files, info.path, size), self.schema)
-        if found.rows != info.rows:
-            raise DamagedShardError(f"Shard {url} has {found.rows} rows, the manifest says {info.rows}.")
-        return found
+        return size
+
+    def _fetched(self, info: ShardInfo, folder: Path) -> Path:
+        """A shard as a file in this folder."""
+        size, path = self._sound_size(info), folder / info.path
+        with path.open("wb") as file:
+            for start in range(0, size, PIECE_BYTES):
+                file.write(self.files.read_range(info.path, start, min(size, start + PIECE_BYTES)))
+        return path
+
+    def _index_for(self, columns: Sequence[str] | None) -> Path | BinaryIO:
+        """The index whole, where its bytes must be compared; else, of a long one, these columns by ranges.
+
+        The Hub says which sha256 the file has that lies there. Where that is the manifest's, a part of the file is a
+        part of the right one. Other places say nothing, so there the whole file is read.
+        """
+        info = self.manifest.index
+        if columns is None or "_sound_index" in self.__dict__ or info.bytes <= SMALL_INDEX:
+            return self._sound_index
+        listed = (self.files.files() or {}).get(info.path)
+        if listed is None or (listed.size, listed.sha256) != (info.bytes, info.sha256):
+            return self._sound_index
+        return cast("BinaryIO", _NamedRanges(FileRanges(self.files, info.path, info.bytes)))
 
     @cached_property
     def _sound_index(self) -> _NamedBytes:
         """The index, whole (it is a small part of the dataset), once its bytes were found to be the manifest's."""
         info = self.manifest.index
-        url = self.files.at(info.path)
+        url = self.at(info.path)
         try:
             content = self.files.read_range(info.path, 0, info.bytes)
         except MissingFileError:
@@ -70,7 +156,7 @@ class RemoteStore(LatentStore):
 
 
 @dataclass(frozen=True)
-class _ShardFile:
+class FileRanges:
     """See ``ShardBytes``."""
 
     files: RemoteFolder
@@ -79,10 +165,54 @@ class _ShardFile:
 
     @property
     def name(self) -> str:
+        """See ``ShardBytes.name``."""
         return self.files.at(self.path)
 
     def read(self, start: int, stop: int) -> bytes:
+        """See ``ShardBytes.read``."""
         return self.files.read_range(self.path, start, stop)
+
+
+class _RangedLatents:
+    """See ``LatentRows``; rows that can only be read together are kept until others are asked for."""
+
+    def __init__(self, shard: RangedShard, together: int, schema: ShardSchema) -> None:
+        self._shard = shard
+        self._together = together
+        self._schema = schema
+        self._kept: tuple[int, NDArray[np.uint8]] | None = None
+
+    def latents(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Stored numbers (len(rows), C, h, w) of these rows, in the order asked for."""
+        order = np.unique(rows)
+        if self._together == 1:
+            found = self._shard.stored(order)
+        else:
+            parts = [
+                self._block(number)[order[order // self._together == number] % self._together]
+                for number in np.unique(order // self._together).tolist()
+            ]
+            found = np.concatenate(parts)
+        numbers = found.view(np.dtype(self._schema.dtype).newbyteorder("<"))
+        return numbers.reshape(-1, *self._schema.latent_shape)[np.searchsorted(order, rows)]
+
+    def _block(self, number: int) -> NDArray[np.uint8]:
+        if self._kept is None or self._kept[0] != number:
+            start = number * self._together
+            rows = np.arange(start, min(start + self._together, self._shard.rows), dtype=np.int64)
+            self._kept = (number, self._shard.stored(rows))
+        return self._kept[1]
+
+
+class _NamedRanges(RangedFile):
+    """A file that is read by ranges, whose text is where it is."""
+
+    def __init__(self, source: FileRanges) -> None:
+        super().__init__(KeptTail(source))
+        self._url = source.name
+
+    def __str__(self) -> str:
+        return self._url
 
 
 class _NamedBytes(io.BytesIO):
@@ -100,15 +230,15 @@ class _NamedBytes(io.BytesIO):
 
 
 def open_remote_store(
-    location: str | Path, config: str | None = None, *, patience: Patience | None = None
+    location: str | Path | Location | RemoteFolder, config: str | None = None, *, patience: Patience | None = None
 ) -> RemoteStore:
     """Open a sealed dataset at a URL, a Hub repository ``user/repo[@revision]`` or a path: its manifest is read.
 
-    ``location`` is a repository's folder (with ``config`` where it holds several) or a config's own folder. A plain web
-    server gives no listing: there the configs are those that the repository's card names. Raises NotSealedError,
-    ManifestError, FetchError or RequestError with one clear sentence.
+    ``location`` is what ``open_folder`` takes, or gives: a repository's folder (with ``config`` where it holds several)
+    or a config's own folder. A plain web server gives no listing: there the configs are those that the repository's
+    card names. Raises NotSealedError, ManifestError, FetchError or RequestError with one clear sentence.
     """
-    root = open_folder(location, patience)
+    root = _root(location, patience)
     if config is not None and not CONFIG_NAME.fullmatch(config):
         raise RequestError(f"A config's name has letters, digits, '-', '_' and '.' only, found {config!r}.")
     if config is not None and (found := _store_in(root.inside(config))) is not None:
@@ -118,7 +248,7 @@ def open_remote_store(
         if config not in (None, own.manifest.config):
             raise unknown_name("config", str(config), [own.manifest.config])
         return own
-    names = _configs(root)
+    names = configs_in(root)
     if config is not None:
         if names and config not in names:
             raise unknown_name("config", config, names)
@@ -148,24 +278,30 @@ def _store_in(folder: RemoteFolder) -> RemoteStore | None:
     return RemoteStore(Path(folder.name), manifest, folder)
 
 
-def _configs(root: RemoteFolder) -> list[str]:
+def _root(location: str | Path | Location | RemoteFolder, patience: Patience | None) -> RemoteFolder:
+    if isinstance(location, (str, Path, LocalFolder, HubRepository, RemoteUrl)):
+        return open_folder(location, patience)
+    return location
+
+
+def configs_in(root: RemoteFolder) -> list[str]:
     """Names of the configs of a repository: the folders with a manifest, or, without a listing, those on its card."""
     listed = root.folders()
     if listed is not None:
-        return [name for name in listed if CONFIG_NAME.fullmatch(name) and _has_manifest(root.inside(name))]
+        return [
+            name for name in listed if CONFIG_NAME.fullmatch(name) and FILE_NAME in (root.inside(name).files() or ())
+        ]
     try:
         card = root.read_bytes(CARD, LARGEST_TEXT).decode("utf-8", "replace")
     except MissingFileError:
         return []
+    return configs_on_card(card)
+
+
+def configs_on_card(card: str) -> list[str]:
+    """Names of the configs that a repository's card lists, sorted."""
     names = (_unquoted(found["name"]) for found in CONFIG_IN_CARD.finditer(card))
     return sorted({name for name in names if CONFIG_NAME.fullmatch(name)})
-
-
-def _has_manifest(folder: RemoteFolder) -> bool:
-    try:
-        return folder.size(FILE_NAME) > 0
-    except MissingFileError:
-        return False
 
 
 def _unquoted(text: str) -> str:

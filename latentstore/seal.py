@@ -12,7 +12,7 @@ import numpy as np
 
 from latentstore.calibration import ChosenStorage
 from latentstore.card import write_card
-from latentstore.containers.interface import ContainerRow, ShardSchema
+from latentstore.containers.interface import THUMBNAIL, ContainerRow, ShardSchema
 from latentstore.duplicates import find_duplicates
 from latentstore.errors import RequestError, SourceError
 from latentstore.hashing import sha256_of
@@ -87,7 +87,8 @@ def seal(work: BuildFolder, done: Sealing) -> Manifest:
     if not index["id"]:
         raise SourceError(f"None of the {done.rows.total} pictures could be used; the first: {_first_reason(done)}")
     done.plan.container.write_index(work.folder / INDEX, done.schema, index)
-    manifest = _manifest(done, index, index_info(work.folder, len(index["id"])))
+    pictures = thumbnail_bytes(work.folder, done.plan.container, done.schema, done.totals.split_infos)
+    manifest = _manifest(done, index, index_info(work.folder, len(index["id"])), pictures)
     write_preview(
         work.folder,
         manifest,
@@ -118,6 +119,15 @@ def collect_index(
     return columns
 
 
+def thumbnail_bytes(folder: Path, container: ContainerRow, schema: ShardSchema, splits: Mapping[str, SplitInfo]) -> int:
+    """Bytes of the thumbnails in all shards, each as the file it is; 0 where the schema has none."""
+    if not schema.thumbnail:
+        return 0
+    shards = (shard for info in splits.values() for shard in info.shards)
+    columns = (container.open(folder / shard.path, schema).columns([THUMBNAIL])[THUMBNAIL] for shard in shards)
+    return sum(len(picture) for pictures in columns for picture in pictures if picture)
+
+
 def summaries(
     plan_metrics: Sequence[Any], index: Mapping[str, Sequence[Any]], classes: Sequence[str] | None
 ) -> dict[str, MetricSummary]:
@@ -138,7 +148,11 @@ def summaries(
 
 
 def size_ledger(
-    manifest_schema: ShardSchema, index: Mapping[str, Sequence[Any]], stored_bytes: int, entropy_bytes: int
+    manifest_schema: ShardSchema,
+    index: Mapping[str, Sequence[Any]],
+    stored_bytes: int,
+    entropy_bytes: int,
+    thumbnail_bytes: int = 0,
 ) -> SizeLedger:
     """What all rows take, against what it takes to keep the pictures behind them.
 
@@ -165,6 +179,7 @@ def size_ledger(
         bits_per_pixel=8 * stored_bytes / pixels,
         raw_rgb_over_stored=3 * seen_once / stored_bytes,
         source_over_stored=source_bytes / stored_bytes if source_bytes else None,
+        thumbnail_bytes=thumbnail_bytes,
     )
 
 
@@ -183,7 +198,7 @@ def refuse_loss(lost_db: float | None, budget_db: float | None, advice: str) -> 
         )
 
 
-def _manifest(done: Sealing, index: Mapping[str, Sequence[Any]], file: ShardInfo) -> Manifest:
+def _manifest(done: Sealing, index: Mapping[str, Sequence[Any]], file: ShardInfo, picture_bytes: int) -> Manifest:
     plan, source, vae, totals = done.plan, done.source, done.vae, done.totals
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -223,7 +238,7 @@ def _manifest(done: Sealing, index: Mapping[str, Sequence[Any]], file: ShardInfo
         index=file,
         metrics=done.schema.metrics,
         quality=summaries(plan.metrics, index, source.class_names),
-        size=size_ledger(done.schema, index, totals.stored_bytes, totals.entropy_bytes),
+        size=size_ledger(done.schema, index, totals.stored_bytes, totals.entropy_bytes, picture_bytes),
         environment=Environment(plan.device.split(":")[0], plan.dtype, done.versions, plan.vae.memory_format),
         build=BuildInfo(
             order=plan.order,
@@ -236,6 +251,7 @@ def _manifest(done: Sealing, index: Mapping[str, Sequence[Any]], file: ShardInfo
             conversions=dict(sorted(sum((Counter(shard.conversions) for shard in done.shards), Counter()).items())),
         ),
         columns=done.schema.features,
+        thumbnail=plan.thumbnail,
     )
 
 

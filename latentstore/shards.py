@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.containers.interface import RowBlock
+from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.hashing import sha256_of
 from latentstore.manifest import ShardInfo
 
@@ -45,6 +45,8 @@ def blocks_of(records: Iterable[LatentRecord], schema: ShardSchema) -> Iterator[
     while group := list(islice(rest, ROWS_AT_ONCE)):
         latents = np.stack([record.latent for record in group])
         columns = {name: [_scalar(record, schema, name) for record in group] for name in schema.scalar_columns}
+        if schema.thumbnail:
+            columns[THUMBNAIL] = [record.thumbnail for record in group]
         yield RowBlock(latents, {**columns, "latent_crc32": crc32_of(latents)})
 
 

@@ -1,28 +1,39 @@
-"""open_store(): a sealed dataset, opened through its manifest."""
+"""A sealed dataset, opened through its manifest: here, one in a folder of this machine."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, RequestError, StoreError, WrongVaeError
 from latentstore.hashing import sha256_of
 from latentstore.journal import JOURNAL
+from latentstore.locations import ListedFile
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
 from latentstore.storage.table import STORAGES
 from latentstore.vaes.table import row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from latentstore.containers.interface import ContainerRow, ShardReader, ShardSchema
     from latentstore.manifest import ShardInfo
     from latentstore.storage.interface import Storage
     from latentstore.vaes.interface import Vae, VaeRow
+
+
+class LatentRows(Protocol):
+    """Latents of one shard."""
+
+    def latents(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """See ``ShardReader.latents``."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,10 @@ class LatentStore:
     def is_remote(self) -> bool:
         """Whether its files are read from somewhere else, by ranges."""
         return False
+
+    def at(self, name: str) -> str:
+        """Where a file of it is, for messages."""
+        return str(self.folder / name)
 
     @property
     def container(self) -> ContainerRow:
@@ -53,7 +68,10 @@ class LatentStore:
 
     def shard(self, info: ShardInfo) -> ShardReader:
         """One shard, opened; DamagedShardError where it cannot be the one the manifest describes."""
-        path = self.folder / info.path
+        return self.opened(self.folder / info.path, info)
+
+    def opened(self, path: Path, info: ShardInfo) -> ShardReader:
+        """The same of a shard whose file is at ``path``."""
         try:
             size = path.stat().st_size
         except OSError:
@@ -66,9 +84,23 @@ class LatentStore:
             raise DamagedShardError(f"Shard {path} has {reader.rows} rows, the manifest says {info.rows}.")
         return reader
 
+    def latents_of(self, info: ShardInfo) -> LatentRows:
+        """One shard, opened for its latents alone, a few at a time or all of them."""
+        return self.shard(info)
+
+    @contextmanager
+    def shard_file(self, info: ShardInfo) -> Iterator[Path]:
+        """Where the file of a shard lies while it is looked at."""
+        yield self.folder / info.path
+
+    def listing(self) -> Mapping[str, ListedFile]:
+        """The files beside the manifest, by name; the shards at least, of those that are there."""
+        files = (path for path in self.folder.iterdir() if path.is_file())
+        return {path.name: ListedFile(path.stat().st_size) for path in files}
+
     def index(self, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """Scalar columns of every row of every split, with ``split``, ``shard`` and ``row``."""
-        return self.container.read_index(self._sound_index, columns)
+        return self.container.read_index(self._index_for(columns), columns)
 
     def index_of_split(self, split: str, columns: Sequence[str]) -> dict[str, Any]:
         """Columns of every row of one split, numbers as arrays; see ``ContainerRow.index_arrays``."""
@@ -78,12 +110,17 @@ class LatentStore:
                 break
             start += info.rows
         rows = self.manifest.splits[split].rows
-        found = self.container.index_arrays(self._sound_index, columns, slice(start, start + rows))
+        found = self.container.index_arrays(self._index_for(columns), columns, slice(start, start + rows))
         for name, values in found.items():
             if len(values) != rows:
-                message = f"Index {self._sound_index} has {len(values)} rows of split {split!r} in column {name!r}"
+                index = self.at(self.manifest.index.path)
+                message = f"Index {index} has {len(values)} rows of split {split!r} in column {name!r}"
                 raise DamagedShardError(f"{message}, the manifest says {rows}.")
         return found
+
+    def _index_for(self, columns: Sequence[str] | None) -> Path | BinaryIO:  # noqa: ARG002
+        """The index, to read these columns of it; DamagedShardError where it is not the manifest's."""
+        return self._sound_index
 
     @cached_property
     def _sound_index(self) -> Path | BinaryIO:
@@ -116,14 +153,13 @@ class LatentStore:
         return vae
 
 
-def open_store(location: str | Path, config: str | None = None) -> LatentStore:
+def open_local_store(root: Path, config: str | None = None) -> LatentStore:
     """Open a sealed dataset: a repository's folder (with ``config`` where it holds several), or a config's own folder.
 
     Raises NotSealedError, ManifestError or RequestError with one clear sentence.
     """
-    root = Path(location).expanduser()
     if not root.exists():
-        raise StoreError(_nothing_there(str(location)))
+        raise StoreError(f"There is no folder {str(root)!r}.")
     if (root / FILE_NAME).is_file():
         manifest = Manifest.read(root)
         if config not in (None, manifest.config):
@@ -131,6 +167,11 @@ def open_store(location: str | Path, config: str | None = None) -> LatentStore:
         return _opened(root, manifest)
     folder = root / _chosen(root, config)
     return _opened(folder, Manifest.read(folder))
+
+
+def local_configs(root: Path) -> list[str]:
+    """Names of the sealed configs in a repository's folder, sorted."""
+    return sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
 
 
 def _opened(folder: Path, manifest: Manifest) -> LatentStore:
@@ -153,7 +194,7 @@ def check_known(path: object, manifest: Manifest) -> None:
 
 
 def _chosen(root: Path, config: str | None) -> str:
-    sealed = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+    sealed = local_configs(root)
     if config is not None:
         if config not in sealed:
             _refuse_unfinished(root / config)
@@ -173,13 +214,3 @@ def _refuse_unfinished(folder: Path) -> None:
     if (folder / JOURNAL).is_dir():
         message = f"{folder} is not complete: type the same `latentstore build` command again to finish it."
         raise NotSealedError(message)
-
-
-def _nothing_there(location: str) -> str:
-    hint = ""
-    if location.count("/") == 1 and not location.startswith((".", "/", "~")):
-        hint = (
-            " To use a Hub repository, download it first: "
-            f"hf download {location} --repo-type dataset --local-dir {location.split('/')[1]}"
-        )
-    return f"There is no folder {location!r}.{hint}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -35,12 +36,13 @@ from latentstore.checks.interface import (
     some,
 )
 from latentstore.checks.table import CHECKS
-from latentstore.errors import LatentStoreError, RequestError, StoreError
+from latentstore.errors import FetchError, LatentStoreError, NotSealedError, RequestError, StoreError
 from latentstore.json_records import plain
+from latentstore.locations import LocalFolder, location_of
 from latentstore.manifest import FILE_NAME
 from latentstore.named_table import unknown_name
+from latentstore.opening import open_in_place
 from latentstore.remeasure import Unavailable
-from latentstore.store import open_store
 
 if TYPE_CHECKING:
     from latentstore.sources.interface import SourceRow
@@ -85,11 +87,15 @@ def verify(
     checks: Sequence[CheckRow] | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Run the checks on a sealed dataset.
+    """Run the checks on a sealed dataset, wherever ``open_store`` finds it.
 
     ``depth`` is ``quick`` (the manifest, which files there are and how large, the index: no shard is opened),
     ``normal`` (every shard is read once, and a sample of rows measured again) or ``full`` (every row is measured again
     and every source picture hashed). ``checks`` names some of them instead; what they need is run first.
+
+    Of a dataset that lies elsewhere, ``quick`` reads manifest and index, and takes sizes (on the Hub sha256 too) from
+    the listing; the other depths fetch every shard once, one at a time, into a temporary file, and of a sample what
+    they need of it again. A Hub repository is looked at as it is there, not as a local cache has it.
 
     ``sample`` rows, drawn with ``seed``, are decoded on ``device`` and measured again against their source pictures,
     which are found as the manifest says or in ``source``; where ``source`` is given, all of its pictures are hashed.
@@ -108,9 +114,9 @@ def verify(
     opened = source.open() if source is not None else None
     rows = list(CHECKS.values()) if checks is None else _with_groundwork(checks)
     try:
-        store = open_store(location, config)
+        store = open_in_place(location, config)
     except StoreError as error:
-        if not _holds_manifest(Path(location).expanduser(), config):
+        if not _holds_manifest(location, config, error):
             raise
         return VerifyReport(str(location), config or "", depth, _only_manifest_failed(rows, error))
     inspection = Inspection(store, Request(depth, sample, seed, source, vae, metric_weights, device), opened)
@@ -217,9 +223,9 @@ def _over_shards(group: Sequence[_Run], runs: Mapping[str, _Run], inspection: In
     total, done = sum(info.bytes for _, info in shards), 0
     for split, info in shards if any(not run.reason for run in group) else ():
         tell(SHARDS, done, total)
-        visit = ShardVisit(inspection.store, split, info)
-        for run in group:
-            _visit(run, runs, inspection, visit)
+        with closing(ShardVisit(inspection.store, split, info)) as visit:
+            for run in group:
+                _visit(run, runs, inspection, visit)
         done += info.bytes
     for run in group:
         _conclude(run, runs, inspection, everywhere, tell)
@@ -265,7 +271,12 @@ def _silent(_: str, __: int, ___: int) -> None:
     """Of a caller who does not want to know."""
 
 
-def _holds_manifest(root: Path, config: str | None) -> bool:
+def _holds_manifest(location: str | Path, config: str | None, error: StoreError) -> bool:
+    """Whether there is a dataset, of which this is what is wrong."""
+    where = location_of(location)
+    if not isinstance(where, LocalFolder):
+        return not isinstance(error, (NotSealedError, FetchError))
+    root = where.path
     places = [root, root / config] if config else [root, *(path.parent for path in root.glob(f"*/{FILE_NAME}"))]
     return any((place / FILE_NAME).is_file() for place in places)
 

@@ -86,7 +86,9 @@ def main() -> None:
     pa.set_io_thread_count(1)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        template = build(BuildPlan(SOURCES["synthetic"].at("", count=4, size=64), VAES["pool8"]), root / "template")
+        template = build(
+            BuildPlan(SOURCES["synthetic"].at("", count=4, size=64), VAES["pool8"], thumbnail=0), root / "template"
+        )
         if options.pictures:
             latents = {"of pictures": latents_of(options.pictures, root / "pictures")}
         else:
@@ -170,7 +172,7 @@ def smooth(shape: tuple[int, int, int], rows: int = 256) -> NDArray[np.float16]:
 
 def latents_of(pictures: str, out: Path) -> NDArray[np.float16]:
     """Latents of all pictures of a folder, as the demo VAE gives them."""
-    manifest = build(BuildPlan(folder_source(pictures), VAES["demo"], metrics=()), out)
+    manifest = build(BuildPlan(folder_source(pictures), VAES["demo"], metrics=(), thumbnail=0), out)
     store = open_store(out)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     return np.concatenate([store.shard(shard).latents(np.arange(shard.rows)) for shard in shards])

@@ -111,7 +111,12 @@ def dataset(out: Path, layout: str, rows: int, shards: int) -> Path:
     metrics = tuple(METRICS[name] for name in ("psnr", "ssim", "mae"))
     source = SOURCES["synthetic"].at("", count=2)
     plan = BuildPlan(
-        source=source, vae=VAES["pool8"], layout=layout, metrics=metrics, rows_per_shard=-(-rows // shards)
+        source=source,
+        vae=VAES["pool8"],
+        layout=layout,
+        metrics=metrics,
+        rows_per_shard=-(-rows // shards),
+        thumbnail=0,
     )
     manifest = build(plan, out)
     folder = out / plan.config

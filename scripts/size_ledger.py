@@ -4,7 +4,8 @@ python scripts/size_ledger.py                      64 drawn scenes of 256x256
 python scripts/size_ledger.py --folder PICTURES    a folder of lossless pictures
 
 Prints a Markdown table. JPEG and WebP at the qualities named; latents float16 and int8, layout compact, with every VAE
-that needs no download. PSNR is the mean over pictures, from the bytes as stored.
+that needs no download. PSNR is the mean over pictures, from the bytes as stored. The latents are without thumbnails;
+the last line says what those add to the bytes and, in processor time, to a build.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from PIL import Image
 from latentstore import METRICS, SOURCES, STORAGES, VAES, BuildPlan, SourceRow, build, folder_source
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.interface import SplitReader
+from latentstore.thumbnails import SIDE, thumbnail_of
 
 FILES = [("PNG", {}), ("JPEG", {"quality": 75}), ("JPEG", {"quality": 90}), ("WebP", {"quality": 75})]
 LATENTS = [("demo", "float16"), ("demo", "int8"), ("pool8", "float16"), ("pool8", "int8")]
@@ -55,6 +58,7 @@ def main() -> None:
         each, bpp = line.bytes / len(pictures), 8 * line.bytes / pixels
         smaller = "" if line is raw else f"{raw.bytes / line.bytes:.1f}x smaller"
         print(f"| {line.name} | {each:,.0f} | {bpp:.2f} | {smaller} | {shown} |")
+    print(f"\n{thumbnails(source, pictures)}")
 
 
 def drawn(count: int) -> SourceRow:
@@ -83,7 +87,9 @@ def as_files(name: str, options: dict[str, int], pictures: list[NDArray[np.uint8
 def as_latents(source: SourceRow) -> Iterator[Line]:
     """The pictures built into a latent dataset with each VAE at hand."""
     for name, storage in LATENTS:
-        plan = BuildPlan(source=source, vae=VAES[name], metrics=(METRICS["psnr"],), storage=STORAGES[storage])
+        plan = BuildPlan(
+            source=source, vae=VAES[name], metrics=(METRICS["psnr"],), storage=STORAGES[storage], thumbnail=0
+        )
         with tempfile.TemporaryDirectory() as out:
             manifest = build(plan, out)
         channels, _, _ = manifest.latent_shape
@@ -93,6 +99,25 @@ def as_latents(source: SourceRow) -> Iterator[Line]:
             manifest.size.stored_bytes,
             manifest.quality["psnr"].mean,
         )
+
+
+def thumbnails(source: SourceRow, pictures: list[NDArray[np.uint8]]) -> str:
+    """What thumbnails take in a build of `demo` in float16 with the default metrics."""
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as out:
+        size = build(BuildPlan(source=source, vae=VAES["demo"]), out).size
+    built = time.process_time() - start
+    start = time.process_time()
+    for picture in pictures:
+        thumbnail_of(picture, SIDE)
+    seconds = time.process_time() - start
+    count = len(pictures)
+    return (
+        f"Thumbnails of {SIDE} pixels: {size.thumbnail_bytes / count:,.0f} bytes each, "
+        f"{size.thumbnail_bytes / size.stored_bytes:.1%} of what `demo` stores in float16; "
+        f"{1000 * seconds / count:.1f} ms of processor time each, "
+        f"{seconds / built:.1%} of the build's {built / count:.2f} s."
+    )
 
 
 def psnr(truth: NDArray[np.uint8], seen: NDArray[np.uint8]) -> float:

@@ -95,7 +95,7 @@ def store_of(
 
 def _template() -> Manifest:
     with tempfile.TemporaryDirectory() as out:
-        return build(BuildPlan(source=SOURCES["synthetic"].at("", count=2, size=32), vae=VAES["pool8"]), out)
+        return build(BuildPlan(SOURCES["synthetic"].at("", count=2, size=32), VAES["pool8"], thumbnail=0), out)
 
 
 def _scalars(manifest: Manifest, rows: range, labels: NDArray[np.int64], checksums: list[int]) -> dict[str, list[Any]]:

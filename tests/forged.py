@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from latentstore import METRICS, LatentStore, Manifest, open_store
-from latentstore.containers.interface import RowBlock
+from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.duplicates import find_duplicates
 from latentstore.entropy import ByteCounts
 from latentstore.hashing import sha256_of
 from latentstore.json_records import plain
 from latentstore.manifest import ShardInfo, SplitInfo, with_digest
 from latentstore.records import LatentRecord
-from latentstore.seal import INDEX, collect_index, index_info, size_ledger, summaries
+from latentstore.seal import INDEX, collect_index, index_info, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import channel_numbers
 from latentstore.shards import crc32_of
 from latentstore.statistics import ChannelStatistics
@@ -49,6 +49,8 @@ def records_of(folder: Path, shard: ShardInfo) -> Records:
     reader = store.shard(shard)
     columns = reader.columns(store.schema.scalar_columns)
     latents = reader.latents(np.arange(shard.rows))
+    has = store.schema.thumbnail
+    pictures = reader.columns([THUMBNAIL])[THUMBNAIL] if has else [None] * shard.rows
     core = ("id", "height", "width", "source_path", "source_sha256", "source_bytes")
     return [
         LatentRecord(
@@ -57,6 +59,7 @@ def records_of(folder: Path, shard: ShardInfo) -> Records:
             latent=latents[row],
             scores={name: columns[name][row] for name in store.schema.metrics},
             metadata={name: columns[name][row] for name in store.schema.features},
+            thumbnail=pictures[row],
         )
         for row in range(shard.rows)
     ]
@@ -74,7 +77,8 @@ def forge(folder: Path, change: Callable[[Records], Records], *, shard: int = 0,
     if not mended.checksums:
         by_id = {record.id: own[id(record)] for record in before}
         crcs = [by_id[record.id] for record in records]
-    columns = {name: [_scalar(record, name) for record in records] for name in store.schema.scalar_columns}
+    names = [name for name in store.schema.columns if name != "latent"]
+    columns = {name: [_scalar(record, name) for record in records] for name in names}
     block = RowBlock(np.stack([record.latent for record in records]), {**columns, "latent_crc32": crcs})
     path = folder / entry.path
     store.container.write(path, store.schema, store.manifest.storage.layout, [block])
@@ -99,7 +103,8 @@ def mend(folder: Path, manifest: Manifest, mended: Mended = ALL) -> None:
         statistics, entropy = _numbers(store)
         manifest = replace(manifest, statistics=statistics, size=replace(manifest.size, entropy_bytes=entropy))
     if mended.quality:
-        ledger = size_ledger(store.schema, index, stored, manifest.size.entropy_bytes)
+        pictures = thumbnail_bytes(folder, store.container, store.schema, manifest.splits)
+        ledger = size_ledger(store.schema, index, stored, manifest.size.entropy_bytes, pictures)
         metrics = [METRICS[name] for name in manifest.metrics]
         quality = summaries(metrics, index, manifest.source.classes)
         build = replace(manifest.build, duplicates=find_duplicates(index))

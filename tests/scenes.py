@@ -19,8 +19,9 @@ def scenes(count: int = 30, size: int = 40) -> SourceRow:
 
 
 def plan(**changes: Any) -> BuildPlan:
-    """A quick plan: 30 scenes of 40x40, pool8, batches of 4, shards of 12 rows."""
+    """A quick plan: 30 scenes of 40x40, pool8, batches of 4, shards of 12 rows, no thumbnails."""
     usual: dict[str, Any] = {"source": scenes(), "vae": VAES["pool8"], "batch_size": 4, "rows_per_shard": 12}
+    usual["thumbnail"] = 0
     return BuildPlan(**{**usual, **changes})
 
 

@@ -132,6 +132,7 @@ def schemas(draw: st.DrawFn) -> ShardSchema:
         class_names=draw(st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True).map(tuple)),
         metrics=tuple(draw(st.lists(st.sampled_from(["psnr", "ssim", "mae"]), unique=True, max_size=3))),
         features={name: FURTHER[name][0] for name in further},
+        thumbnail=draw(st.booleans()),
     )
 
 
@@ -155,6 +156,7 @@ def shards(draw: st.DrawFn) -> tuple[ShardSchema, list[LatentRecord]]:
             source_bytes=draw(st.integers(0, 2**63 - 1)),
             scores={name: draw(scores) for name in schema.metrics},
             metadata={name: draw(st.none() | FURTHER[name][1]) for name in schema.features},
+            thumbnail=draw(st.binary(max_size=9) | st.just(bytes(range(256)) * 3)) if schema.thumbnail else None,
         )
         for latent in numbers
     ]

@@ -14,12 +14,12 @@ import pytest
 from strategies import FORMAT, example, example_text
 
 from latentstore.containers.arrow_features import CORE_DTYPES
-from latentstore.containers.interface import CORE_COLUMNS, INDEX_COLUMNS
-from latentstore.containers.parquet import COMPACT, FAST, ROW_GROUP_BYTES
+from latentstore.containers.interface import CORE_COLUMNS, INDEX_COLUMNS, THUMBNAIL
+from latentstore.containers.parquet import COMPACT, FAST, ROW_GROUP_BYTES, ROWS_WITH_THUMBNAILS
 from latentstore.containers.table import CONTAINERS
 from latentstore.journal import JOURNAL
 from latentstore.json_records import ONLY_WHERE_SET, plain
-from latentstore.manifest import FILE_NAME, FORMAT_VERSION, STORED_DTYPES, Manifest
+from latentstore.manifest import FILE_NAME, FORMAT_VERSION, STORED_DTYPES, Manifest, SizeLedger
 from latentstore.metrics.table import METRICS
 from latentstore.normalisation import KINDS
 from latentstore.pixels import Preparation
@@ -31,8 +31,8 @@ from latentstore.views import VIEWS
 
 TEXT = FORMAT.read_text(encoding="utf-8")
 FIELD = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-LEFT_OUT = ["preparation.views"]
-"""Fields that the document says are left out where they are empty."""
+LEFT_OUT = ["preparation.views", "size.thumbnail_bytes", "thumbnail"]
+"""Fields that the document says are left out where they are empty or 0."""
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -106,9 +106,17 @@ def test_the_example_names_every_field_of_the_table() -> None:
 
 
 def test_fields_that_are_left_out_where_empty_are_those_that_the_document_names() -> None:
-    found = [f"preparation.{field.name}" for field in fields(Preparation) if field.metadata == ONLY_WHERE_SET]
+    records = {"preparation.": Preparation, "size.": SizeLedger, "": Manifest}
+    found = [
+        f"{path}{field.name}"
+        for path, record in records.items()
+        for field in fields(record)
+        if field.metadata == ONLY_WHERE_SET
+    ]
     assert found == LEFT_OUT
-    assert "every field of this table, but for `preparation.views`, which they MUST leave out where" in section(12)
+    text = " ".join(section(12).split())
+    assert "every field of this table, but for `preparation.views`, which they MUST leave out where it is empty" in text
+    assert "and for `size.thumbnail_bytes` and `thumbnail`, which they MUST leave out where they are 0" in text
     assert "views" not in example()["preparation"]
     assert "views" not in example()["build"]["plan"]["preparation"]
 
@@ -146,8 +154,8 @@ def test_the_document_is_of_the_version_that_the_code_writes() -> None:
 
 def test_the_columns_are_those_of_the_code_in_order() -> None:
     table = FIELD.findall(section(2))
-    assert [name for name, *_ in table] == ["id", "latent", *CORE_COLUMNS[1:]]
-    assert {name: kind for name, kind, *_ in table if name != "latent"} == CORE_DTYPES
+    assert [name for name, *_ in table] == ["id", "latent", THUMBNAIL, *CORE_COLUMNS[1:]]
+    assert {name: kind for name, kind, *_ in table if name not in ("latent", THUMBNAIL)} == CORE_DTYPES
     for name, kind in INDEX_COLUMNS.items():
         assert f"`{name}` ({kind}" in " ".join(section(2).split())
 
@@ -179,6 +187,7 @@ def test_the_formulas_of_the_normalisations_are_those_of_the_code() -> None:
 
 def test_the_size_of_a_row_group_is_that_of_the_code() -> None:
     assert f"{ROW_GROUP_BYTES >> 20} MiB" in section(4)
+    assert f"not more than {ROWS_WITH_THUMBNAILS}" in section(4)
 
 
 def test_sentences_are_numbered_without_gaps() -> None:

@@ -257,8 +257,8 @@ def test_an_unsealed_folder_and_a_missing_one_are_refused(folder: Path) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(NotSealedError):
         load_latents(folder)
-    with pytest.raises(StoreError, match="hf download user/repo --repo-type dataset"):
-        load_latents("user/repo")
+    with pytest.raises(StoreError, match="There is no folder 'no/such/folder'."):
+        load_latents("no/such/folder")
 
 
 def test_latents_of_another_vae_are_not_decoded(tmp_path: Path, demo: Path) -> None:

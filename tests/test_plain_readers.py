@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from latentstore import BuildPlan, build, load_latents
 from latentstore.containers.interface import CORE_COLUMNS
@@ -73,7 +74,7 @@ def test_datasets_gives_shaped_latents_labels_with_names_and_text_ids(
     datasets: Any, repository: Path, config: str
 ) -> None:
     found, ours = loaded(datasets, repository, config), expected(repository, config)
-    assert found.column_names == ["id", "latent", *SCALARS[1:]]
+    assert found.column_names == ["id", "latent", "thumbnail", *SCALARS[1:]]
     assert found.features["latent"] == datasets.Array3D(shape=(3, 4, 4), dtype="float16")
     assert found.features["label"] == datasets.ClassLabel(names=list(CLASSES))
     assert {found.features[name].dtype for name in ("psnr", "ssim", "mae")} == {"float32"}
@@ -113,6 +114,19 @@ def test_datasets_streams_the_same_rows(datasets: Any, repository: Path, config:
     latents = [np.asarray(row["latent"], np.float32) for row in rows]
     assert {latent.shape for latent in latents} == {(3, 4, 4)}
     np.testing.assert_array_equal(np.stack(latents), ours["latent"])
+
+
+@CONFIG
+@pytest.mark.parametrize("streaming", [False, True], ids=["loaded", "streamed"])
+def test_datasets_gives_thumbnails_as_pictures(
+    datasets: Any, repository: Path, config: str, *, streaming: bool
+) -> None:
+    found = loaded(datasets, repository, config, streaming=streaming)
+    assert found.features["thumbnail"] == datasets.Image()
+    for row in found:
+        assert isinstance(row["thumbnail"], Image.Image)
+        assert row["thumbnail"].size == (32, 32)
+        assert row["thumbnail"].format == "WEBP"
 
 
 def test_datasets_takes_the_first_config_where_none_is_named(datasets: Any, repository: Path) -> None:

@@ -35,10 +35,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*_io.FileIO.*:pytest.PytestUnra
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two configs of the same pictures in three tar shards each."""
+    """Two configs of the same pictures in three tar shards each, the second one with thumbnails."""
     out = tmp_path_factory.mktemp("tars")
-    for config in CONFIGS:
-        build_scenes(out, container=TAR, config=config, storage=STORAGES[config])
+    for config, side in zip(CONFIGS, (0, 24), strict=True):
+        build_scenes(out, container=TAR, config=config, storage=STORAGES[config], thumbnail=side)
     return out
 
 
@@ -81,8 +81,9 @@ def test_webdataset_decodes_latents_labels_and_columns_in_order(webdataset: Any,
     files = str(repository / config / "train-{000000..000002}.tar")
     rows = list(webdataset.WebDataset(files, shardshuffle=False).decode())
     numbers, scalars = stored(repository, config), index(repository, config)
+    pictures = ["thumbnail.webp"] if config == "int8" else []
     assert {tuple(sorted(row)) for row in rows} == {
-        ("__key__", "__local_path__", "__url__", "cls", "json", "latent.npy")
+        ("__key__", "__local_path__", "__url__", "cls", "json", "latent.npy", *pictures)
     }
     assert rows[0]["latent.npy"].dtype == numbers.dtype
     np.testing.assert_array_equal(np.stack([row["latent.npy"] for row in rows]), numbers)
@@ -113,7 +114,8 @@ def test_datasets_reads_the_files_by_name(datasets: Any, repository: Path, confi
     np.testing.assert_array_equal(np.array([row["latent.npy"] for row in rows], numbers.dtype), numbers)
     assert [row["cls"] for row in rows] == [row["json"]["label"] for row in rows] == scalars["label"]
     assert [row["json"]["id"] for row in rows] == scalars["id"]
-    assert set(rows[0]) == {"latent.npy", "json", "cls", "__key__", "__url__"}
+    pictures = {"thumbnail.webp"} if config == "int8" else set()
+    assert set(rows[0]) == {"latent.npy", "json", "cls", "__key__", "__url__"} | pictures
 
 
 @CONFIG
@@ -132,6 +134,23 @@ def test_datasets_takes_files_and_types_from_the_card(
     assert [row["cls"] for row in rows] == scalars["label"]
     for name in open_store(repository, config).schema.scalar_columns:
         assert [row["json"][name] for row in rows] == scalars[name], name
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["loaded", "streamed"])
+def test_datasets_gives_thumbnails_as_pictures(datasets: Any, repository: Path, *, streaming: bool) -> None:
+    found = datasets.load_dataset(str(repository), "int8", split="train", streaming=streaming)
+    assert found.features["thumbnail.webp"] == datasets.Image()
+    assert {row["thumbnail.webp"].size for row in found} == {(24, 24)}
+
+
+def test_webdataset_gives_the_file_of_each_thumbnail(webdataset: Any, repository: Path) -> None:
+    store = open_store(repository, "int8")
+    shards = [store.shard(shard) for shard in store.manifest.splits["train"].shards]
+    ours = [picture for shard in shards for picture in shard.columns(["thumbnail"])["thumbnail"]]
+    files = str(repository / "int8" / "train-{000000..000002}.tar")
+    theirs = [row["thumbnail.webp"] for row in webdataset.WebDataset(files, shardshuffle=False)]
+    assert theirs == ours
+    assert store.manifest.size.thumbnail_bytes == sum(map(len, ours))
 
 
 def test_datasets_gives_shaped_tensors(datasets: Any, repository: Path) -> None:
@@ -194,7 +213,7 @@ def test_beside_parquet_the_card_lists_what_datasets_can_load(datasets: Any, mix
     assert datasets.get_dataset_config_names(str(mixed)) == ["b-parquet"]
     found = datasets.load_dataset(str(mixed), split="train")
     np.testing.assert_array_equal(np.array(found["latent"][:], np.float16), stored(mixed, "b-parquet"))
-    assert "dataset_info" not in front_matter(mixed)
+    assert [info["config_name"] for info in front_matter(mixed)["dataset_info"]] == ["b-parquet"]
 
 
 def test_datasets_cannot_load_both_from_one_card_which_is_why(datasets: Any, mixed: Path, tmp_path: Path) -> None:
@@ -228,15 +247,16 @@ def code_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize(("place", "config"), [("repository", "float16"), ("mixed", "a-tar")])
 def test_the_code_on_the_card_runs(request: pytest.FixtureRequest, place: str, config: str) -> None:
     folder = request.getfixturevalue(place)
-    ours, theirs = code_in(folder)
+    ours, with_datasets, theirs, *_ = code_in(folder)
     names: dict[str, Any] = {}
-    exec(compile(ours, "card", "exec"), names)  # noqa: S102 (our own card)
+    for code in (ours, with_datasets, theirs):
+        exec(compile(code, "card", "exec"), names)  # noqa: S102 (our own card)
     assert names["batch"]["latent"].shape[1:] == SHAPE
-    exec(compile(theirs, "card", "exec"), names)  # noqa: S102
-    np.testing.assert_array_equal(names["latent"], stored(folder, config)[-1])
+    assert len(names["rows"]) == ROWS
+    np.testing.assert_array_equal(names["stored"], stored(folder, config)[-1])
     assert names["columns"]["id"] == index(folder, config)["id"][-1]
     if place == "mixed":
-        assert names["rows"]["cls"][:] == index(folder, config)["label"]
+        assert names["tar_rows"]["cls"][:] == index(folder, config)["label"]
 
 
 def test_any_class_name_is_valid_in_the_card(repository: Path) -> None:

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from forged import ALL, Mended, Records, edit_manifest, forge, forge_index, reseal
-from scenes import build_scenes, plan, scenes, write_pictures
+from scenes import build_scenes, plan, scenes, smooth_picture, write_pictures
 
 from latentstore import CHECKS, CONTAINERS, STORAGES, VAES, Preparation, VerifyReport, build, folder_source, verify
 from latentstore.checks.interface import CheckResult, CheckRow, Finding, Inspection
 from latentstore.errors import NotSealedError, RequestError, SourceError, StoreError
 from latentstore.manifest import Manifest
+from latentstore.thumbnails import thumbnail_of
 
 SHARDS = FIRST, SECOND, THIRD = tuple(f"train-0000{number}-of-00003.parquet" for number in range(3))
 MANIFEST, INDEX = "manifest.json", "index.parquet"
@@ -33,9 +34,9 @@ def folder(tmp_path: Path, drawn: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def bytes_drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scenes of ``drawn`` in int8."""
+    """The scenes of ``drawn`` in int8, with thumbnails."""
     out = tmp_path_factory.mktemp("bytes")
-    build_scenes(out, storage=STORAGES["int8"], calibration=4)
+    build_scenes(out, storage=STORAGES["int8"], calibration=4, thumbnail=24)
     return out
 
 
@@ -226,6 +227,11 @@ def scaled(path: str, factor: float) -> Callable[[Path], None]:
     return edit
 
 
+def picture(height: int, width: int) -> bytes:
+    """A WebP file."""
+    return thumbnail_of(smooth_picture(height, width), 64)
+
+
 def claim_duplicates(folder: Path) -> None:
     edit_manifest(folder, "build.duplicates.groups", 3)
 
@@ -285,6 +291,15 @@ DAMAGES = [
     Damage("latents", MANIFEST, scaled("statistics.train.std.1", 1.001), "another spread"),
     Damage("latents", MANIFEST, scaled("size.entropy_bytes", 0.9), "another entropy"),
     Damage("latents", MANIFEST, edited("storage.clipped", [0, 9999, 0]), "clipped numbers that are none", "int8"),
+    Damage("thumbnails", FIRST, forged(first_row(thumbnail=b"no picture")), "a thumbnail that is none", "int8"),
+    Damage("thumbnails", FIRST, forged(first_row(thumbnail=b"")), "an empty thumbnail", "int8"),
+    Damage("thumbnails", FIRST, forged(first_row(thumbnail=None)), "a thumbnail that is null", "int8"),
+    Damage("thumbnails", FIRST, forged(first_row(thumbnail=picture(24, 23))), "one of another size", "int8"),
+    Damage("thumbnails", FIRST, forged(first_row(thumbnail=picture(24, 24)[:-9])), "one that was cut short", "int8"),
+    Damage("thumbnails", MANIFEST, edited("size.thumbnail_bytes", 1), "bytes that are not those", "int8"),
+    Damage("provenance", MANIFEST, edited("build.plan.thumbnail", 25), "another side than planned", "int8"),
+    Damage("manifest", MANIFEST, edited("size.thumbnail_bytes", 0), "thumbnails that take no bytes", "int8"),
+    Damage("manifest", MANIFEST, edited("size.thumbnail_bytes", 9), "bytes of thumbnails that there are none of"),
     Damage("identity", MANIFEST, claim_other_weights, "other weights"),
     Damage("quality", FIRST, forged(better_scores), "better scores"),
     Damage("quality", FIRST, forged(exchanged_latents), "latents exchanged with their checksums"),

@@ -7,31 +7,39 @@ from latentstore.hashing import sha256_of
 
 
 def check_files(inspection: Inspection) -> Findings:
-    """Every listed shard lies in the folder with its size in bytes, and no other."""
-    folder, container = inspection.store.folder, inspection.store.container
-    listed = {info.path for _, info in inspection.shards()}
-    for _, info in inspection.shards():
-        path = folder / info.path
-        if not path.is_file():
-            yield Finding(info.path, "is listed in the manifest, but missing")
-        elif path.stat().st_size != info.bytes:
-            yield Finding(info.path, f"has {path.stat().st_size:,} bytes, the manifest says {info.bytes:,}")
-    found = {path.name for path in folder.glob(f"*.{container.suffix}") if not path.name.startswith(".")}
-    for name in sorted(found - listed - {inspection.manifest.index.path}):
+    """Every listed shard lies in the folder with its size in bytes, and no other; where a listing has sha256, that too.
+
+    The Hub's listing has it of every file that is not in git itself.
+    """
+    container, found = inspection.store.container, inspection.store.listing()
+    listed = {info.path: info for _, info in inspection.shards()}
+    for path, info in listed.items():
+        if path not in found:
+            yield Finding(path, "is listed in the manifest, but missing")
+        elif found[path].size != info.bytes:
+            yield Finding(path, f"has {found[path].size:,} bytes, the manifest says {info.bytes:,}")
+        elif found[path].sha256 not in (None, info.sha256):
+            yield Finding(path, _another(inspection, found[path].sha256))
+    names = {name for name in found if name.endswith(f".{container.suffix}") and not name.startswith(".")}
+    for name in sorted(names - set(listed) - {inspection.manifest.index.path}):
         yield Finding(name, "is not listed in the manifest")
-    inspection.note = counted(len(listed), "shard")
+    hashed = sum(path in found and found[path].sha256 is not None for path in listed)
+    known = f", the sha256 of {hashed:,} from its listing" if inspection.store.is_remote else ""
+    inspection.note = f"{counted(len(listed), 'shard')}{known}"
 
 
 def check_hashes(inspection: Inspection, shard: ShardVisit) -> Findings:
     """The sha256 of the file is the recorded one."""
     found = sha256_of(shard.path)
-    if found == shard.info.sha256:
-        return
-    other = next((info.path for _, info in inspection.shards() if info.sha256 == found), None)
+    if found != shard.info.sha256:
+        yield Finding(shard.info.path, _another(inspection, found))
+
+
+def _another(inspection: Inspection, sha256: str | None) -> str:
+    other = next((info.path for _, info in inspection.shards() if info.sha256 == sha256), None)
     if other is not None:
-        yield Finding(shard.info.path, f"has the sha256 of {other}: one file stands in the place of the other")
-    else:
-        yield Finding(shard.info.path, "its sha256 is not the one in the manifest: its bytes were changed")
+        return f"has the sha256 of {other}: one file stands in the place of the other"
+    return "its sha256 is not the one in the manifest: its bytes were changed"
 
 
 def note_hashed(inspection: Inspection) -> Findings:
@@ -55,6 +63,6 @@ def check_structure(inspection: Inspection, shard: ShardVisit) -> Findings:
 
 def note_structure(inspection: Inspection) -> Findings:
     """After all shards: how many rows they have."""
-    columns = 1 + len(inspection.store.schema.scalar_columns)
+    columns = len(inspection.store.schema.columns)
     inspection.note = f"{inspection.manifest.rows:,} rows of {columns} columns"
     yield from ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,16 +93,21 @@ class ShardVisit:
     store: LatentStore
     split: str
     info: ShardInfo
+    _held: ExitStack = field(default_factory=ExitStack)
 
-    @property
+    def close(self) -> None:
+        """Let go of its file, which may be a temporary one."""
+        self._held.close()
+
+    @cached_property
     def path(self) -> Path:
-        """Where it lies."""
-        return self.store.folder / self.info.path
+        """Where its file lies until it is closed: where the dataset is, or fetched from there."""
+        return self._held.enter_context(self.store.shard_file(self.info))
 
     @cached_property
     def reader(self) -> ShardReader:
         """The shard, opened; DamagedShardError where it is not the one the manifest describes."""
-        return self.store.shard(self.info)
+        return self.store.opened(self.path, self.info)
 
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
@@ -126,6 +132,8 @@ class Inspection:
     """All columns of index.parquet, once the check ``index`` has found it sound."""
     numbers: dict[str, ShardNumbers] = field(default_factory=dict)
     """Of every shard whose latents are sound, by path."""
+    thumbnail_bytes: dict[str, int] = field(default_factory=dict)
+    """Of the thumbnails in every shard whose thumbnails were read, by path."""
     pictures: dict[int, str] = field(default_factory=dict)
     """What is wrong with the source picture of each row that was compared with it; empty where nothing is."""
     left_out: frozenset[str] = frozenset()

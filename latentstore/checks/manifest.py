@@ -124,6 +124,7 @@ PLANNED = (
     _Planned("step", "storage.step_sigma", after_conversion=False),
     _Planned("metrics", "metrics", after_conversion=False),
     _Planned("preparation", "preparation"),
+    _Planned("thumbnail", "thumbnail"),
     _Planned("order", "build.order"),
     _Planned("seed", "build.seed"),
     _Planned("batch_size", "build.batch_size"),

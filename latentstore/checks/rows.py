@@ -274,7 +274,13 @@ def check_summaries(inspection: Inspection) -> Findings:
                 text += "the metric in this version" if part.name in WORDING else "the rows' own scores"
                 yield Finding(FILE_NAME, text, warning=part.name in WORDING)
     recorded = manifest.size
-    ledger = size_ledger(inspection.store.schema, inspection.index, recorded.stored_bytes, recorded.entropy_bytes)
+    ledger = size_ledger(
+        inspection.store.schema,
+        inspection.index,
+        recorded.stored_bytes,
+        recorded.entropy_bytes,
+        recorded.thumbnail_bytes,
+    )
     for part in fields(ledger):
         if getattr(ledger, part.name) != getattr(recorded, part.name):
             yield Finding(FILE_NAME, f"size.{part.name} does not follow from the rows and the shards")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentstore.checks import files, latents, manifest, quality, rows
+from latentstore.checks import files, latents, manifest, quality, rows, thumbnails
 from latentstore.checks.interface import NORMAL, CheckRow
 from latentstore.named_table import NamedTable
 
@@ -78,6 +78,14 @@ CHECKS = NamedTable(
             needs=("structure", "checksums"),
             depth=NORMAL,
             of_shard=latents.check_latents,
+        ),
+        CheckRow(
+            "thumbnails",
+            "every thumbnail can be decoded and has its size; the manifest says what they take",
+            thumbnails.check_thumbnail_sizes,
+            needs=("structure",),
+            depth=NORMAL,
+            of_shard=thumbnails.check_thumbnails,
         ),
         CheckRow(
             "identity",

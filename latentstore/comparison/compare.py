@@ -199,6 +199,7 @@ class _Workshop:
             batch_size=self.batch_size,
             device=self.device,
             dtype=self.dtype,
+            thumbnail=0,  # so that stored bytes are those of numbers and columns
         )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from latentstore.containers.interface import THUMBNAIL
 from latentstore.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ def feature_of_column(schema: ShardSchema, name: str) -> Mapping[str, Any]:
         return {"dtype": f"fixed_size_binary[{schema.row_values}]", "_type": "Value"}
     if name == "latent":
         return {"shape": list(schema.latent_shape), "dtype": schema.dtype, "_type": "Array3D"}
+    if name == THUMBNAIL and schema.thumbnail:
+        return {"_type": "Image"}
     if name == "label" and schema.class_names is not None:
         return {"names": list(schema.class_names), "_type": "ClassLabel"}
-    if name in schema.metrics:
-        return {"dtype": "float32", "_type": "Value"}
     if name in schema.features:
         return schema.features[name]
-    return {"dtype": CORE_DTYPES[name], "_type": "Value"}
+    return {"dtype": "float32" if name in schema.metrics else CORE_DTYPES[name], "_type": "Value"}
 
 
 def arrow_type(feature: Any, column: str) -> pa.DataType:

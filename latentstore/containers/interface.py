@@ -25,6 +25,8 @@ CORE_COLUMNS = (
     "latent_crc32",
 )
 """The scalar columns of every dataset (``label`` only where the source has classes), before metrics and metadata."""
+THUMBNAIL = "thumbnail"
+"""Name of the column of tiny pictures, where there is one. It is in the shards and not in the index."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class ShardSchema:
     metrics: tuple[str, ...]
     features: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Type of each further column, in the words of `datasets`."""
+    thumbnail: bool = False
+    """Whether every row has a thumbnail: the bytes of a WebP file."""
 
     @property
     def row_values(self) -> int:
@@ -49,14 +53,20 @@ class ShardSchema:
     @property
     def repeated_name(self) -> str | None:
         """The first name that two columns of a shard or of the index would share; None where all differ."""
-        names = ["latent", *self.scalar_columns, *INDEX_COLUMNS]
+        names = [*self.columns, *INDEX_COLUMNS]
         return next((name for name in names if names.count(name) > 1), None)
 
     @property
     def scalar_columns(self) -> tuple[str, ...]:
-        """Every column but the latent, in order."""
+        """Every column but latent and thumbnail, in order: those of the index."""
         core = (name for name in CORE_COLUMNS if name != "label" or self.class_names is not None)
         return (*core, *self.metrics, *self.features)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of a shard, in order."""
+        first, *others = self.scalar_columns
+        return (first, "latent", *((THUMBNAIL,) if self.thumbnail else ()), *others)
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,8 @@ class RowBlock:
     latents: NDArray[Any]
     """(N, C, h, w), exactly the numbers that are written."""
     columns: Mapping[str, Sequence[Any]]
-    """Every scalar column of the schema, N values each; None where there is none."""
+    """Every scalar column of the schema, N values each; None where there is none. And ``thumbnail``, N times bytes,
+    where the schema has it."""
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -115,7 +126,7 @@ class ShardReader(Protocol):
         """The file's bytes, mapped, and where in them each row's numbers begin; None where they must be decoded."""
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Scalar columns, each as a list with one value a row; None where there is none."""
+        """Scalar columns, each as a list with one value a row; None where there is none. ``thumbnail`` is bytes."""
 
 
 class ShardBytes(Protocol):

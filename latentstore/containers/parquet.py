@@ -17,7 +17,7 @@ import numpy as np
 
 from latentstore.containers.arrow_features import BYTES, arrow_type, feature_of_column, scalar_array
 from latentstore.containers.damage import damage_to
-from latentstore.containers.interface import INDEX_COLUMNS, RowBlock, regrouped
+from latentstore.containers.interface import INDEX_COLUMNS, THUMBNAIL, RowBlock, regrouped
 from latentstore.containers.parquet_numbers import byte_values, leaf_values
 from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, data_page
 from latentstore.containers.row_gather import gathered
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FAST, COMPACT = "fast", "compact"
 ROW_GROUP_BYTES = 16 << 20
 """Payload of one row group: large enough for compression, small enough to stream (facts of the Hub's readers)."""
+ROWS_WITH_THUMBNAILS = 16384
+"""Rows of one row group at most, where they have thumbnails: about a kilobyte each, whatever the size of the latent."""
 LEAF = "latent.list.element.list.element.list.element"
 ZSTD_LEVEL = 3
 
@@ -101,7 +103,7 @@ class ParquetShard:
         """See ``ShardReader.columns``."""
         with damage_to(f"Shard {self._path} cannot be decoded"):
             table = self._file.read(columns=list(names))
-            return {name: table.column(name).to_pylist() for name in names}
+            return {name: _values(name, table.column(name), self._schema) for name in names}
 
     def _open(self) -> Any:
         import pyarrow.parquet as pq
@@ -109,7 +111,7 @@ class ParquetShard:
         with damage_to(f"Shard {self._path} cannot be read as Parquet"):
             file = pq.ParquetFile(self._path, memory_map=True, page_checksum_verification=True)
             arrow = file.schema_arrow
-            missing = {"latent", *self._schema.scalar_columns} - set(arrow.names)
+            missing = set(self._schema.columns) - set(arrow.names)
             if missing:
                 listed = ", ".join(sorted(missing))
                 raise DamagedShardError(f"Shard {self._path} lacks columns that its manifest describes: {listed}.")
@@ -177,7 +179,7 @@ def deviations(path: Path, schema: ShardSchema, layout: str) -> list[str]:
     faults = []
     if found.names != wanted.names:
         faults.append(f"has the columns {', '.join(found.names)}, expected {', '.join(wanted.names)} in this order")
-    for name in schema.scalar_columns:
+    for name in (column for column in schema.columns if column != "latent"):
         kind, expected = found.field(name).type, wanted.field(name).type
         if kind != expected:
             faults.append(f"column {name!r} is of type {kind}, expected {expected}")
@@ -247,9 +249,8 @@ def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice) -> di
 def _arrow_schema(schema: ShardSchema) -> pa.Schema:
     import pyarrow as pa
 
-    names = list(schema.scalar_columns)
-    fields = [_scalar_field(schema, name) for name in names]
-    fields.insert(1, _latent_field(schema))
+    own = {"latent": _latent_field, THUMBNAIL: _thumbnail_field} if schema.thumbnail else {"latent": _latent_field}
+    fields = [own[name](schema) if name in own else _scalar_field(schema, name) for name in schema.columns]
     features = {f.name: feature_of_column(schema, f.name) for f in fields}
     return pa.schema(fields, metadata=_huggingface(features))
 
@@ -273,6 +274,12 @@ def _latent_field(schema: ShardSchema) -> pa.Field:
             "ARROW:extension:metadata": json.dumps([list(schema.latent_shape), schema.dtype]),
         },
     )
+
+
+def _thumbnail_field(_: ShardSchema) -> pa.Field:
+    import pyarrow as pa
+
+    return pa.field(THUMBNAIL, pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 
 
 def _scalar_field(schema: ShardSchema, name: str) -> pa.Field:
@@ -299,7 +306,8 @@ def _writer_options(schema: ShardSchema, layout: str) -> dict[str, Any]:
 
 
 def _rows_per_group(schema: ShardSchema) -> int:
-    return max(1, ROW_GROUP_BYTES // (schema.row_values * np.dtype(schema.dtype).itemsize))
+    rows = max(1, ROW_GROUP_BYTES // (schema.row_values * np.dtype(schema.dtype).itemsize))
+    return min(rows, ROWS_WITH_THUMBNAILS) if schema.thumbnail else rows
 
 
 def _table(schema: ShardSchema, arrow: pa.Schema, group: RowBlock) -> pa.Table:
@@ -310,9 +318,27 @@ def _table(schema: ShardSchema, arrow: pa.Schema, group: RowBlock) -> pa.Table:
         if field.name == "latent":
             latents = np.ascontiguousarray(group.latents, np.dtype(schema.dtype).newbyteorder("<"))
             arrays.append(_as_bytes(latents) if schema.dtype == BYTES else _nested(latents))
+        elif field.name == THUMBNAIL and schema.thumbnail:
+            arrays.append(_pictures(group.columns[THUMBNAIL]))
         else:
             arrays.append(scalar_array(schema, field.name, group.columns[field.name]))
     return pa.table(arrays, schema=arrow)
+
+
+def _pictures(files: Sequence[bytes]) -> pa.Array:
+    """WebP files as `datasets` stores pictures; they have no path."""
+    import pyarrow as pa
+
+    names = ["bytes", "path"]
+    return pa.StructArray.from_arrays([pa.array(files, pa.binary()), pa.nulls(len(files), pa.string())], names)
+
+
+def _values(name: str, column: pa.ChunkedArray, schema: ShardSchema) -> list[Any]:
+    """A column as Python values; of a thumbnail, the bytes of its file."""
+    found: list[Any] = column.to_pylist()
+    if name != THUMBNAIL or not schema.thumbnail:
+        return found
+    return [picture["bytes"] if picture is not None else None for picture in found]
 
 
 def _as_bytes(latents: NDArray[Any]) -> pa.Array:

@@ -1,9 +1,9 @@
 """Tar shards that `webdataset`, `datasets` and tar read as they are, and this library reads by byte offset.
 
-A row is two or three files: ``<key>.latent.npy``, ``<key>.json`` (its scalar columns) and, where the config has
-classes, ``<key>.cls``. The last file, ``__offsets__``, which those readers pass over, says where the numbers and the
-JSON of every row lie. All other bytes follow from the schema, the ids, the labels and the sizes, so the reader compares
-them with what it would have written itself.
+A row is two to four files: ``<key>.latent.npy``, ``<key>.json`` (its scalar columns), where the config has classes
+``<key>.cls``, and where it has thumbnails ``<key>.thumbnail.webp``. The last file, ``__offsets__``, which those readers
+pass over, says where the numbers and the JSON of every row lie, and how long its thumbnail is. All other bytes follow
+from the schema, the ids, the labels and the sizes, so the reader compares them with what it would have written itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from latentstore.containers.arrow_features import feature_of_column
 from latentstore.containers.damage import damage_to
+from latentstore.containers.interface import THUMBNAIL
 from latentstore.containers.json_rows import column_values, json_features, json_row, json_rows
 from latentstore.containers.row_gather import gathered
 from latentstore.containers.row_ranges import KeptTail, read_rows
@@ -32,13 +34,15 @@ if TYPE_CHECKING:
     from latentstore.containers.interface import RowBlock, ShardBytes, ShardSchema
 
 FAST = "fast"
-NUMBERS, SCALARS, LABEL = b".latent.npy", b".json", b".cls"
+NUMBERS, SCALARS, LABEL, PICTURE = b".latent.npy", b".json", b".cls", b".thumbnail.webp"
 """What follows the key in the names of a row's files."""
 NO_LABEL = -1
 """In a ``.cls`` file, which must hold a number; `datasets` takes this one for a missing label."""
 OFFSETS = b"__offsets__"
 ENTRY = np.dtype([("numbers", "<u8"), ("json", "<u8"), ("json_bytes", "<u4"), ("json_crc32", "<u4")])
 """Of each row: where its numbers and its JSON begin in the file, how long the JSON is, and its CRC-32."""
+PICTURE_ENTRY = np.dtype([*ENTRY.descr, ("picture_bytes", "<u4"), ("picture_crc32", "<u4")])
+"""The same, and of its thumbnail too."""
 FOOTER = struct.Struct("<8sQQ")
 """At the end of the table: magic, number of rows, CRC-32 of all before itself."""
 MAGIC = b"latents1"
@@ -51,12 +55,13 @@ ROWS_AT_ONCE = 1024
 
 def write_webdataset(path: Path, schema: ShardSchema, layout: str, blocks: Iterable[RowBlock]) -> None:  # noqa: ARG001
     """Write one shard; see ``ContainerRow.write``. There is one layout."""
-    tables = [np.empty(0, ENTRY)]
+    tables = [np.empty(0, _entry(schema))]
     rows = end = 0
     with path.open("wb") as file:
         for block in blocks:
             texts = list(json_rows(schema, block.columns))
-            table, end = _placed(schema, *_sizes_and_checksums(texts), start=end)
+            pictures = block.columns[THUMBNAIL] if schema.thumbnail else None
+            table, end = _placed(schema, _described(schema, texts, pictures), start=end)
             labels = block.columns["label"] if schema.class_names is not None else [None] * len(block)
             latents = np.ascontiguousarray(block.latents, _dtype(schema))
             for place, (latent, text) in enumerate(zip(latents, texts, strict=True)):
@@ -64,6 +69,8 @@ def write_webdataset(path: Path, schema: ShardSchema, layout: str, blocks: Itera
                 file.write(_before_numbers(schema, key))
                 file.write(latent)
                 file.write(_after_numbers(schema, key, text, labels[place]))
+                if pictures is not None:
+                    file.write(_picture_file(key, pictures[place]))
             tables.append(table)
             rows += len(block)
         file.write(_offsets_file(np.concatenate(tables)))
@@ -92,6 +99,8 @@ def reader_features(schema: ShardSchema) -> dict[str, Any]:
     files: dict[bytes, Any] = {NUMBERS: numbers, SCALARS: scalars}
     if schema.class_names is not None:
         files[LABEL], scalars["label"] = scalars["label"], {"dtype": "int64", "_type": "Value"}  # names once are enough
+    if schema.thumbnail:
+        files[PICTURE] = feature_of_column(schema, THUMBNAIL)
     return {suffix.decode()[1:]: feature for suffix, feature in files.items()} | {"__key__": text, "__url__": text}
 
 
@@ -106,7 +115,7 @@ class TarShard:
         self._path = path
         self._schema = schema
         with damage_to(f"Shard {path} cannot be read as tar"), path.open("rb") as file:
-            self._table = _read_table(partial(_bytes_of, file), path.stat().st_size)
+            self._table = _read_table(partial(_bytes_of, file), path.stat().st_size, _entry(schema))
         self.rows: int = len(self._table)
         self._offsets = self._table["numbers"].astype(np.int64)
         self._checked = np.zeros(self.rows, bool)
@@ -128,13 +137,17 @@ class TarShard:
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """See ``ShardReader.columns``."""
-        found: dict[str, list[Any]] = {name: [] for name in names}
-        for row in range(self.rows):
+        pictures = THUMBNAIL if self._schema.thumbnail else None
+        found: dict[str, list[Any]] = {name: [] for name in names if name != pictures}
+        for row in range(self.rows if found else 0):
             scalars = self._scalars(row)
             for name, values in found.items():
                 values.append(scalars[name])
         with damage_to(f"Shard {self._path} cannot be decoded"):
-            return {name: column_values(self._schema, name, values) for name, values in found.items()}
+            columns = {name: column_values(self._schema, name, values) for name, values in found.items()}
+        if pictures in names:
+            columns[THUMBNAIL] = [self._picture(row) for row in range(self.rows)]
+        return {name: columns[name] for name in names}
 
     @cached_property
     def _bytes(self) -> NDArray[np.uint8]:
@@ -177,6 +190,25 @@ class TarShard:
                 raise ValueError(message)
         return scalars
 
+    def _picture(self, row: int) -> bytes:
+        """The thumbnail of a row; DamagedShardError unless its file is as it was written."""
+        size = int(self._table[row]["picture_bytes"])
+        length = BLOCK + whole_blocks(size)
+        start = self._end_of_row(row) - length
+        found = self._bytes[start : start + length].tobytes()
+        picture = found[BLOCK : BLOCK + size]
+        key = self._bytes[self._offsets[row] - BEFORE :][: ROW_DIGITS + 1 + ID_DIGITS].tobytes()
+        if zlib.crc32(picture) != self._table[row]["picture_crc32"] or found != _picture_file(key, picture):
+            message = f"Shard {self._path}, row {row}: the file of its thumbnail is not as it was written."
+            raise DamagedShardError(message)
+        return picture
+
+    def _end_of_row(self, row: int) -> int:
+        """Where the next row begins, or the last file."""
+        if row + 1 < self.rows:
+            return int(self._offsets[row + 1]) - BEFORE
+        return self._path.stat().st_size - len(END) - len(_offsets_file(self._table))
+
 
 class RangedTar:
     """One tar shard that lies elsewhere: opening reads the table of offsets; neighbouring rows are one range."""
@@ -185,7 +217,7 @@ class RangedTar:
         self._source = source
         self._schema = schema
         with damage_to(f"Shard {source.name} cannot be read as tar"):
-            table = _read_table(KeptTail(source).read, source.size)
+            table = _read_table(KeptTail(source).read, source.size, _entry(schema))
         _check_places(source.name, schema, table, source.size)
         self.rows: int = len(table)
         self._offsets = table["numbers"].astype(np.int64)
@@ -202,14 +234,14 @@ def _bytes_of(file: BinaryIO, start: int, stop: int) -> bytes:
     return file.read(stop - start)
 
 
-def _read_table(read: Callable[[int, int], bytes], size: int) -> NDArray[Any]:
+def _read_table(read: Callable[[int, int], bytes], size: int, entry: np.dtype[Any]) -> NDArray[Any]:
     """The entries of every row, from the end of a file of so many bytes; ValueError where there is no whole table.
 
-    ``read`` gives the file's bytes from one offset to before another.
+    ``read`` gives the file's bytes from one offset to before another; ``entry`` is the type of an entry.
     """
     tail = read(max(0, size - FOOTER.size - len(END)), size)
     magic, rows, checksum = FOOTER.unpack(tail[: FOOTER.size].ljust(FOOTER.size, b"\0"))
-    length = whole_blocks(rows * ENTRY.itemsize + FOOTER.size)
+    length = whole_blocks(rows * entry.itemsize + FOOTER.size)
     start = size - len(END) - length
     if magic != MAGIC or tail[FOOTER.size :] != END or start < BLOCK:
         message = "it does not end with a table of offsets and two blocks of zeros."
@@ -219,12 +251,12 @@ def _read_table(read: Callable[[int, int], bytes], size: int) -> NDArray[Any]:
     if named != header(OFFSETS, length) or zlib.crc32(content[:-8]) != checksum:
         message = "its table of offsets was changed."
         raise ValueError(message)
-    return np.frombuffer(content, ENTRY, rows)
+    return np.frombuffer(content, entry, rows)
 
 
 def _check_places(shard: object, schema: ShardSchema, table: NDArray[Any], size: int) -> None:
     """DamagedShardError unless rows of this schema and these JSON texts lie there, and take so many bytes in all."""
-    placed, end = _placed(schema, table["json_bytes"], table["json_crc32"])
+    placed, end = _placed(schema, table)
     if size != end + len(_offsets_file(placed)) + len(END) or (placed != table).any():
         message = f"Shard {shard}: its table of offsets does not describe the files of {len(table)} rows"
         raise DamagedShardError(f"{message} with the columns that its manifest describes.")
@@ -251,24 +283,36 @@ def _offsets_file(table: NDArray[Any]) -> bytes:
     return header(OFFSETS, length) + content + zlib.crc32(content).to_bytes(8, "little")
 
 
-def _placed(
-    schema: ShardSchema, json_bytes: NDArray[np.uint32], json_crc32: NDArray[np.uint32], *, start: int = 0
-) -> tuple[NDArray[Any], int]:
-    """Entries of rows that follow each other from byte ``start`` on, and where the next row begins."""
-    sizes = json_bytes.astype(np.int64)
+def _entry(schema: ShardSchema) -> np.dtype[Any]:
+    """What the table has of each row."""
+    return PICTURE_ENTRY if schema.thumbnail else ENTRY
+
+
+def _placed(schema: ShardSchema, described: NDArray[Any], *, start: int = 0) -> tuple[NDArray[Any], int]:
+    """Entries of rows that follow each other from byte ``start`` on, and where the next row begins.
+
+    ``described`` are entries with lengths and checksums; their offsets are not looked at.
+    """
+    sizes = described["json_bytes"].astype(np.int64)
     numbers = BLOCK + whole_blocks(NPY_HEADER_BYTES + _numbers_bytes(schema))
     label = 2 * BLOCK if schema.class_names is not None else 0
-    ends = start + np.cumsum(numbers + BLOCK + whole_blocks(sizes) + label, dtype=np.int64)
+    picture = BLOCK + whole_blocks(described["picture_bytes"].astype(np.int64)) if schema.thumbnail else 0
+    ends = start + np.cumsum(numbers + BLOCK + whole_blocks(sizes) + label + picture, dtype=np.int64)
     starts = np.concatenate([[start], ends])
-    table = np.empty(len(sizes), ENTRY)
+    table = described.copy()
     table["numbers"] = starts[:-1] + BLOCK + NPY_HEADER_BYTES
     table["json"] = starts[:-1] + numbers + BLOCK
-    table["json_bytes"], table["json_crc32"] = json_bytes, json_crc32
     return table, int(starts[-1])
 
 
-def _sizes_and_checksums(texts: Sequence[bytes]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    return np.array([len(text) for text in texts], np.uint32), np.array([zlib.crc32(text) for text in texts], np.uint32)
+def _described(schema: ShardSchema, texts: Sequence[bytes], pictures: Sequence[bytes] | None) -> NDArray[Any]:
+    """Entries of rows with these JSON texts and thumbnails, without their offsets."""
+    table = np.zeros(len(texts), _entry(schema))
+    for name, files in (("json", texts), ("picture", pictures)):
+        if files is not None:
+            table[f"{name}_bytes"] = [len(file) for file in files]
+            table[f"{name}_crc32"] = [zlib.crc32(file) for file in files]
+    return table
 
 
 def _before_numbers(schema: ShardSchema, key: bytes) -> bytes:
@@ -277,12 +321,17 @@ def _before_numbers(schema: ShardSchema, key: bytes) -> bytes:
 
 
 def _after_numbers(schema: ShardSchema, key: bytes, text: bytes, label: int | None) -> bytes:
-    """All bytes of a row after its numbers."""
+    """All bytes of a row after its numbers, but for its thumbnail."""
     parts = [fill(NPY_HEADER_BYTES + _numbers_bytes(schema)), header(key + SCALARS, len(text)), text, fill(len(text))]
     if schema.class_names is not None:
         number = b"%d" % (NO_LABEL if label is None else label)
         parts += [header(key + LABEL, len(number)), number, fill(len(number))]
     return b"".join(parts)
+
+
+def _picture_file(key: bytes, picture: bytes) -> bytes:
+    """The file of a thumbnail, the last of its row."""
+    return header(key + PICTURE, len(picture)) + picture + fill(len(picture))
 
 
 def _key(row: int, id_: str) -> bytes:

@@ -20,9 +20,10 @@ from latentstore.conversion.progress import Report
 from latentstore.conversion.sealing import refuse_converted_loss, sealed
 from latentstore.conversion.shards import converted_shard
 from latentstore.conversion.target import finished_before, target_of
-from latentstore.errors import LatentStoreError
+from latentstore.errors import LatentStoreError, RequestError
 from latentstore.journal import JOURNAL, claim, tidy
-from latentstore.store import LatentStore, open_store
+from latentstore.opening import download_store
+from latentstore.store import LatentStore
 
 if TYPE_CHECKING:
     from latentstore.containers.interface import ContainerRow
@@ -69,7 +70,9 @@ def convert(
     Running it again continues where it stopped, and does nothing once the result is sealed. Raises RequestError,
     SourceError, StoreError or VaeError with one clear sentence; nothing of a damaged dataset is sealed.
     """
-    opened = store if isinstance(store, LatentStore) else open_store(store, config)
+    opened = store if isinstance(store, LatentStore) else download_store(store, config)
+    if opened.is_remote:
+        raise RequestError(f"{opened.at('')} is converted on this machine: give convert its location, not its store.")
     target = target_of(
         opened,
         container=container,

@@ -15,6 +15,7 @@ from latentstore.metrics.table import METRICS
 from latentstore.pictures import decoded_uint8, scores_of
 from latentstore.records import SkippedTile, Tile
 from latentstore.remeasure import Originals, Unavailable, originals_of, scorers_at_hand
+from latentstore.thumbnails import thumbnails_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +48,8 @@ class Measurement:
     """Of each metric, one a row; None where it is undefined."""
     lost_db: list[float]
     """PSNR that the new numbers lost against the old ones, of each picture of which it can be said."""
+    thumbnails: list[bytes]
+    """Of the decode of the new numbers, one a row; empty where the dataset has none."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,15 @@ class Measuring:
         psnr = {"psnr": METRICS["psnr"].open()}
         columns: dict[str, list[float | None]] = {name: [] for name in self.scorers}
         lost_db: list[float] = []
+        thumbnails: list[bytes] = []
         size = self.origin.manifest.build.batch_size
         for start in range(0, len(new), size):
             rows = slice(start, min(len(new), start + size))
             batch = [next(tiles) for _ in range(rows.start, rows.stop)]
-            scores = scores_of({**psnr, **self.scorers}, batch, decoded_uint8(self.vae, after.decode(new[rows])))
+            seen = decoded_uint8(self.vae, after.decode(new[rows]))
+            scores = scores_of({**psnr, **self.scorers}, batch, seen)
+            if self.origin.manifest.thumbnail:
+                thumbnails += thumbnails_of(batch, seen, self.origin.manifest.thumbnail)
             if "psnr" in self.origin.index:  # what the old numbers scored is known
                 known = self.origin.index["psnr"][first + rows.start : first + rows.stop]
                 reference = np.array([np.nan if score is None else score for score in known], np.float64)
@@ -103,7 +110,7 @@ class Measuring:
             lost_db += apart[np.isfinite(apart)].tolist()
             for name, column in columns.items():
                 column += [None if np.isnan(score) else float(np.float32(score)) for score in scores[name]]
-        return Measurement(columns, lost_db)
+        return Measurement(columns, lost_db, thumbnails)
 
     def _drawn(self, row: int) -> Tile:
         tile = self.originals.tile(self.origin.index, row)

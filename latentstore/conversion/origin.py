@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.containers.interface import THUMBNAIL
 from latentstore.errors import DamagedShardError
 from latentstore.hashing import sha256_of
 from latentstore.manifest import Manifest, ShardInfo
@@ -114,6 +115,10 @@ class Origin:
     def latents(self, shard: OriginShard, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Stored numbers (len(rows), C, h, w) of these rows of a shard."""
         return self._sound(shard, self.store.shard(shard.info), rows)
+
+    def thumbnails(self, shard: OriginShard) -> list[bytes]:
+        """The thumbnail of every row of a shard, which must have been held against its sha256."""
+        return self.store.shard(shard.info).columns([THUMBNAIL])[THUMBNAIL]
 
     def not_finite(self, shard: OriginShard) -> DamagedShardError:
         """What to raise where a number of this shard is not finite."""

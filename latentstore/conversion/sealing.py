@@ -15,7 +15,7 @@ from latentstore.manifest import ConversionInfo, Manifest, StorageInfo
 from latentstore.metrics.table import METRICS
 from latentstore.preview import FILE_NAME as PREVIEW
 from latentstore.preview import write_preview
-from latentstore.seal import INDEX, index_info, refuse_loss, size_ledger, summaries
+from latentstore.seal import INDEX, index_info, refuse_loss, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import ShardTotals
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def sealed(conversion: Conversion, work: BuildFolder, converted: Sequence[Conver
     refuse_converted_loss(storage, strict=strict)
     index = _index(conversion, converted)
     conversion.target.container.write_index(work.folder / INDEX, conversion.schema, index)
+    pictures = thumbnail_bytes(work.folder, conversion.target.container, conversion.schema, totals.split_infos)
     manifest = replace(
         before,
         config=conversion.target.config,
@@ -40,7 +41,7 @@ def sealed(conversion: Conversion, work: BuildFolder, converted: Sequence[Conver
         index=index_info(work.folder, before.rows),
         metrics=conversion.metrics,
         quality=_quality(conversion, index),
-        size=size_ledger(conversion.schema, index, totals.stored_bytes, totals.entropy_bytes),
+        size=size_ledger(conversion.schema, index, totals.stored_bytes, totals.entropy_bytes, pictures),
     )
     _preview(conversion, work.folder, manifest, index)
     written = work.seal(manifest)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.containers.interface import RowBlock
+from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.conversion.choice import CACHED_BYTES, Conversion
 from latentstore.conversion.origin import OriginShard, runs
 from latentstore.errors import DamagedShardError, RequestError
@@ -101,6 +101,7 @@ def _blocks(conversion: Conversion, shard: OriginShard, gathered: _Gathered, rep
     origin, measuring = conversion.origin, conversion.measuring
     tiles = measuring.tiles(shard) if measuring is not None else None
     row_bytes = conversion.schema.row_values * conversion.after.dtype.itemsize
+    pictures = origin.thumbnails(shard) if conversion.schema.thumbnail and measuring is None else []
     for rows, old in origin.blocks(shard, row_bytes, BLOCK_BYTES):
         first, last = shard.first + rows.start, shard.first + rows.stop
         new = old if conversion.same_numbers else _restored(conversion, shard, old, gathered)
@@ -113,6 +114,8 @@ def _blocks(conversion: Conversion, shard: OriginShard, gathered: _Gathered, rep
         for name, values in found.items():
             gathered.columns[name] += values
         report.advance(len(new), found.get("psnr", ()))
+        if conversion.schema.thumbnail:
+            found[THUMBNAIL] = measurement.thumbnails if measuring is not None else pictures[rows]
         yield RowBlock(new, {name: origin.index[name][first:last] for name in conversion.kept_columns} | found)
 
 

@@ -70,6 +70,8 @@ class VaeRow:
     """Pixels per latent cell, along each side."""
     licence: str
     """Of the weights, as their publisher states it."""
+    citation: str = ""
+    """Who is to be cited; empty where that is not known."""
     repo: str = ""
     """Hub repository, or a local folder; empty for one shipped inside this package or without weights."""
     subfolder: str = ""

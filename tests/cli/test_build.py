@@ -100,6 +100,22 @@ def test_options_reach_the_plan(run: Run, tmp_path: Path) -> None:
     assert manifest["splits"]["train"]["rows"] == 10
 
 
+def test_thumbnails_are_made_unless_refused_and_their_bytes_are_said(run: Run, pictures: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for side, wanted in ((None, 64), (12, 12), (0, None)):
+        out = tmp_path / str(side)
+        asked = () if side is None else ("--thumbnail", side)
+        result = run("build", pictures, "--vae", "pool8", "--out", out, *asked)
+        assert result.exit_code == 0
+        manifest = json.loads((out / "tiny-pool8" / "manifest.json").read_text())
+        assert manifest.get("thumbnail") == wanted
+        shown = run("show", out).stdout
+        assert (f"thumbnails of {wanted} pixels" in shown) == (" of them thumbnails, " in result.stdout) == bool(wanted)
+        sizes[side] = manifest["size"]
+    assert sizes[0]["stored_bytes"] < sizes[12]["stored_bytes"] < sizes[None]["stored_bytes"]
+    assert run("build", pictures, "--vae", "pool8", "--out", tmp_path / "x", "--thumbnail", 1025).exit_code == 2
+
+
 def test_views_are_stored_and_named_wherever_their_rows_are_counted(run: Run, tmp_path: Path) -> None:
     scenes = ("build", "synthetic", "--vae", "pool8", "--source-option", "count=3", "--source-option", "size=16")
     result = run(*scenes, "--out", tmp_path, "--views", "identity, hflip")

@@ -120,11 +120,18 @@ def test_a_pipe_gets_whole_rows_without_escapes(built: Path, run_installed: RunI
 
 def test_the_size_names_every_baseline(manifest: Manifest) -> None:
     size = replace(
-        manifest.size, raw_rgb_over_stored=3.0, source_over_stored=0.25, stored_bytes=1234, bits_per_pixel=8.0
+        manifest.size,
+        raw_rgb_over_stored=3.0,
+        source_over_stored=0.25,
+        stored_bytes=1234,
+        bits_per_pixel=8.0,
+        thumbnail_bytes=0,
     )
     assert size_sentence(replace(manifest, size=size)) == (
         "1,234 bytes stored, 8.00 bits per pixel; 3.00x smaller than raw RGB, 4.00x larger than the source files"
     )
+    with_pictures = replace(manifest, size=replace(size, thumbnail_bytes=617))
+    assert size_sentence(with_pictures).startswith("1,234 bytes stored, 50.0% of them thumbnails, 8.00 bits per pixel;")
     size = replace(size, source_bytes=None, source_over_stored=None)
     assert size_sentence(replace(manifest, size=size)).endswith("than raw RGB; the source has no files to compare with")
 

@@ -195,7 +195,7 @@ def test_what_is_no_dataset_is_one_sentence(run: Run, built: Path, tmp_path: Pat
         ),
         ([tmp_path / "begun"], "mine is not complete: type the same `latentstore build` command again to finish it."),
         ([tmp_path / "missing"], f"There is no folder {str(tmp_path / 'missing')!r}."),
-        (["user/name"], "hf download user/name --repo-type dataset --local-dir name"),
+        (["user/name"], "with a network, type: hf download user/name --repo-type dataset"),
         ([built, "--config", "tiny-pool9"], "There is no config named 'tiny-pool9'. Did you mean 'tiny-pool8'?"),
     ):
         for command in ("verify", "show"):

@@ -190,7 +190,7 @@ def test_tarfile_reads_any_shard_and_json_is_utf_8(shard: tuple[ShardSchema, lis
     schema, rows = shard
     with TemporaryDirectory() as folder:
         found = members(written_to(Path(folder, "x"), rows, schema))
-    assert len(found) == len(rows) * (2 if schema.class_names is None else 3) + 1
+    assert len(found) == len(rows) * (2 + (schema.class_names is not None) + schema.thumbnail) + 1
     texts = [json.loads(content.decode("utf-8")) for name, content in found.items() if name.endswith(".json")]
     assert [text["id"] for text in texts] == [row.id for row in rows]
 

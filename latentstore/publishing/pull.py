@@ -1,0 +1,181 @@
+"""pull(): published configs back into a folder; the manifest comes last, when its data was found to be sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentstore.card import CARD, render_card
+from latentstore.errors import DamagedShardError, NotSealedError, PlanMismatchError
+from latentstore.hashing import sha256_of
+from latentstore.journal import JOURNAL, write_atomically
+from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.named_table import unknown_name
+from latentstore.publishing.interface import Access, Target
+from latentstore.publishing.merged_card import card_of
+from latentstore.publishing.planning import is_file_of, published_configs
+from latentstore.publishing.records import Progress, PublishProgress, TargetState, silent
+from latentstore.publishing.table import open_target
+from latentstore.retries import Patience
+
+PREVIEW = "preview.png"
+
+
+@dataclass(frozen=True)
+class PullReport:
+    """What came."""
+
+    folder: str
+    commit: str
+    """That it is of, of a place with commits; else empty."""
+    configs: tuple[str, ...]
+    received: tuple[str, ...]
+    """Paths of files that were not here before."""
+    skipped: tuple[str, ...]
+    """Paths of files that were here already, by their sha256."""
+    bytes: int
+    """Of the files that were received."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        from latentstore.json_records import plain
+
+        found: dict[str, Any] = plain(self)
+        return found
+
+
+def pull(
+    location: str | Path,
+    folder: str | Path,
+    configs: Sequence[str] | None = None,
+    *,
+    revision: str | None = None,
+    progress: Progress | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+    patience: Patience | None = None,
+) -> PullReport:
+    """Bring published configs (all, or ``configs``) into a repository's folder.
+
+    ``location`` is what ``publish`` takes, at ``@revision`` or ``revision`` (a branch, tag or commit); all files are of
+    one commit. Files that are here already and have the right sha256 are not fetched again, and an interrupted pull
+    goes on. Where another version of a config is here, its manifest is removed first.
+
+    Raises DamagedShardError where what came is not what the manifest says, else PublishError, StoreError or
+    RequestError.
+    """
+    tell = progress or silent
+    place = open_target(location, revision, Access(endpoint, token, patience or Patience()))
+    tell(PublishProgress("compare"))
+    state = place.state()
+    if not state.exists or not state.branch_exists:
+        raise NotSealedError(f"There is no {place.name} that you may read: check the name, or type: hf auth login")
+    names = _chosen(place, state, configs)
+    root = Path(folder).expanduser()
+    manifests = {name: _manifest(place, state, name) for name in names}
+    received: list[str] = []
+    skipped: list[str] = []
+    for name, (manifest, _) in manifests.items():
+        _make_room(root / name, manifest, manifests[name][1])
+        for path in _wanted(manifest, state):
+            (skipped if _is_here(root, path, manifest, state) else received).append(path)
+    total, done = sum(state.files[path].bytes for path in received), 0
+    for path in place.fetch(state, received, root):
+        done += state.files[path].bytes
+        _check(root, path, manifests[path.partition("/")[0]][0])
+        tell(PublishProgress("receive", path, done, total))
+    for name, (_, text) in manifests.items():
+        write_atomically(root / name / FILE_NAME, text)
+    _write_card(root, place, state, whole=configs is None)
+    return PullReport(str(root), state.head, tuple(names), tuple(received), tuple(skipped), total)
+
+
+def _chosen(place: Target, state: TargetState, configs: Sequence[str] | None) -> list[str]:
+    there = published_configs(state)
+    for name in configs or ():
+        if name not in there:
+            raise unknown_name("config", name, there)
+    if not there:
+        raise NotSealedError(f"{place.name} holds no latent dataset: expected <config>/{FILE_NAME} in it, found none.")
+    return list(dict.fromkeys(configs or there))
+
+
+def _manifest(place: Target, state: TargetState, config: str) -> tuple[Manifest, str]:
+    path = f"{config}/{FILE_NAME}"
+    text = place.read(state, path).decode("utf-8", "replace")
+    manifest = Manifest.from_file(text, f"{place.name}/{path}")
+    lacking = [info.path for info in _infos(manifest) if f"{config}/{info.path}" not in state.files]
+    if lacking:
+        raise DamagedShardError(f"{place.name} lacks {config}/{lacking[0]}, which its manifest lists.")
+    return manifest, text
+
+
+def _infos(manifest: Manifest) -> list[Any]:
+    return [*(shard for split in manifest.splits.values() for shard in split.shards), manifest.index]
+
+
+def _wanted(manifest: Manifest, state: TargetState) -> list[str]:
+    """Paths of the data of a config, inside the repository."""
+    paths = [f"{manifest.config}/{info.path}" for info in _infos(manifest)]
+    preview = f"{manifest.config}/{PREVIEW}"
+    return [*paths, preview] if preview in state.files else paths
+
+
+def _make_room(folder: Path, manifest: Manifest, text: str) -> None:
+    """Take away what another version of the config left: the manifest first, then shards that are not of this one."""
+    if (folder / JOURNAL).is_dir():
+        raise PlanMismatchError(f"{folder} is being built: choose another --out, or remove that folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    own = folder / FILE_NAME
+    if own.is_file() and own.read_bytes() != text.encode():
+        own.unlink()
+    listed = {info.path for info in _infos(manifest)} | {FILE_NAME, PREVIEW}
+    for path in sorted(folder.iterdir()):
+        if (
+            path.is_file()
+            and path.name not in listed
+            and is_file_of(f"{manifest.config}/{path.name}", {manifest.config})
+        ):
+            path.unlink()
+
+
+def _is_here(root: Path, path: str, manifest: Manifest, state: TargetState) -> bool:
+    """Whether the very file is here; another one of its name is removed."""
+    here = root / path
+    if not here.is_file():
+        return False
+    sha256 = _sha256(path, manifest) or state.files[path].sha256
+    if sha256 is not None and here.stat().st_size == state.files[path].bytes and sha256_of(here) == sha256:
+        return True
+    here.unlink()
+    return False
+
+
+def _check(root: Path, path: str, manifest: Manifest) -> None:
+    sha256 = _sha256(path, manifest)
+    if sha256 is not None and sha256_of(root / path) != sha256:
+        (root / path).unlink()
+        raise DamagedShardError(
+            f"{path} came with another sha256 than its manifest says, and was removed: type the same command again; if "
+            "it happens again, the published file is damaged."
+        )
+
+
+def _sha256(path: str, manifest: Manifest) -> str | None:
+    """What the manifest says; it says nothing of the preview."""
+    name = path.rpartition("/")[2]
+    return next((str(info.sha256) for info in _infos(manifest) if info.path == name), None)
+
+
+def _write_card(root: Path, place: Target, state: TargetState, *, whole: bool) -> None:
+    """The published card, or one of the configs that are here, where that is not all of it."""
+    text = card_of(place, state)
+    sealed = {path.parent.name for path in root.glob(f"*/{FILE_NAME}")}
+    if text is None or not whole or sealed != set(published_configs(state)):
+        manifests = [Manifest.read(root / name) for name in sorted(sealed)]
+        text = render_card(manifests, text)
+    card = root / CARD
+    if not card.is_file() or card.read_bytes() != text.encode():
+        write_atomically(card, text)

@@ -1,0 +1,60 @@
+"""What the tests of publishing say again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from forged import Records, forge
+
+from latentstore import CardChoices, Manifest
+from latentstore.hashing import sha256_of
+from latentstore.retries import Patience
+
+REPO = "user/latents"
+CONFIG = "synthetic-pool8"
+LICENSED = CardChoices(license="cc0-1.0")
+SOON = Patience(first_wait=0, sleep=lambda _: None)
+
+
+def change_one_shard(local: Path, shard: int = 1) -> str:
+    """Change a row of one shard, as another build would; its path in the repository."""
+
+    def warmer(records: Records) -> Records:
+        return [replace(records[0], latent=records[0].latent + 1), *records[1:]]
+
+    forge(local / CONFIG, warmer, shard=shard)
+    return f"{CONFIG}/{Manifest.read(local / CONFIG).splits['train'].shards[shard].path}"
+
+
+def paths_of(local: Path) -> set[str]:
+    """The files of a repository's folder that are published."""
+    return {path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()}
+
+
+def missing_data(files: Mapping[str, bytes]) -> list[str]:
+    """What the manifests among these files promise and the files do not keep."""
+    import hashlib
+
+    wrong = []
+    for path, content in files.items():
+        if not path.endswith("/manifest.json"):
+            continue
+        folder = path.removesuffix("manifest.json")
+        manifest = Manifest.from_file(content.decode(), path)
+        for info in [*(shard for split in manifest.splits.values() for shard in split.shards), manifest.index]:
+            found = files.get(folder + info.path)
+            if found is None or hashlib.sha256(found).hexdigest() != info.sha256:
+                wrong.append(folder + info.path)
+    return wrong
+
+
+def same_files(one: Path, two: Path) -> bool:
+    """Whether two folders hold the same files to the byte; names that start with a dot do not count."""
+
+    def listed(root: Path) -> dict[str, str]:
+        found = ((path.relative_to(root), path) for path in root.rglob("*") if path.is_file())
+        return {name.as_posix(): sha256_of(path) for name, path in found if not name.parts[0].startswith(".")}
+
+    return listed(one) == listed(two)
