@@ -1,13 +1,14 @@
-"""The shard files: that they are there, that their bytes are those that were written, that they can be read."""
+"""The shard files, and the list of what is in none of them: there, with the bytes that were written, readable."""
 
 from __future__ import annotations
 
 from latentstore.checks.interface import Finding, Findings, Inspection, ShardVisit, counted
 from latentstore.hashing import sha256_of
+from latentstore.quarantine import SKIPPED, skipped_lines
 
 
 def check_files(inspection: Inspection) -> Findings:
-    """Every listed shard lies in the folder with its size in bytes, and no other."""
+    """Every listed shard lies in the folder with its size in bytes, and no other; so does the list of the skipped."""
     folder, container = inspection.store.folder, inspection.store.container
     listed = {info.path for _, info in inspection.shards()}
     for _, info in inspection.shards():
@@ -19,7 +20,18 @@ def check_files(inspection: Inspection) -> Findings:
     found = {path.name for path in folder.glob(f"*.{container.suffix}") if not path.name.startswith(".")}
     for name in sorted(found - listed - {inspection.manifest.index.path}):
         yield Finding(name, "is not listed in the manifest")
+    yield from _skipped_file(inspection)
     inspection.note = counted(len(listed), "shard")
+
+
+def _skipped_file(inspection: Inspection) -> Findings:
+    """The list of skipped pictures is the one in the manifest."""
+    path, skipped = inspection.store.folder / SKIPPED, inspection.manifest.build.skipped
+    if path.is_file():
+        if path.read_bytes() != skipped_lines(skipped).encode():
+            yield Finding(SKIPPED, "does not list the skipped pictures that the manifest does")
+    elif skipped:
+        yield Finding(SKIPPED, f"is missing, but the manifest lists {counted(len(skipped), 'skipped picture')}")
 
 
 def check_hashes(inspection: Inspection, shard: ShardVisit) -> Findings:
