@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .build_report import BuildCommand, print_status, profile_json, show_profile
 from .options import (
     AutoStorage,
     Device,
@@ -31,11 +34,29 @@ from .progress import BuildDisplay
 from .show import counted_splits, duplicate_pairs, quality_pairs, size_sentence, skipped_pairs, storage_pairs
 
 if TYPE_CHECKING:
-    from latentstore import BuildPlan, Manifest
+    from latentstore import BuildPlan, BuildProfile, Manifest
+    from latentstore.engines.interface import EngineRow, Placement
     from latentstore.storage.interface import StorageRow
 
+AUTO = "auto"
+RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
+"""Variables that tell a process its place: torchrun's, then Slurm's."""
 
-@click.command("build", short_help="Turn images into a measured latent dataset.")
+
+class BatchSize(click.ParamType):
+    """A number, or ``auto``."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """1 or more."""
+        if value == AUTO:
+            return AUTO
+        size: int = click.IntRange(min=1).convert(value, param, ctx)
+        return size
+
+
+@click.command("build", cls=BuildCommand, short_help="Turn images into a measured latent dataset.")
 @click.argument("source", metavar="SOURCE")
 @click.option("--vae", required=True, metavar="NAME", help="VAE that makes the latents; three forms, see above.")
 @click.option(
@@ -87,11 +108,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=BatchSize(),
     default=16,
     show_default=True,
-    metavar="N",
-    help="Pictures encoded at once; part of the plan, because rounding depends on it.",
+    metavar="N|auto",
+    help="Pictures encoded at once; part of the plan, because rounding depends on it. auto measures once what is "
+    "fastest here, and keeps to it.",
 )
 @click.option(
     "--rows-per-shard",
@@ -114,9 +136,58 @@ if TYPE_CHECKING:
     help="Precision of the VAE's arithmetic; auto takes what was measured fastest for this VAE on a CPU.",
 )
 @thumbnail_option
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads that the VAE computes with on a CPU; part of the plan, because rounding depends on it.  "
+    "[default: what the build was begun with, or one a core]",
+)
+@click.option(
+    "--engine",
+    type=RowName("latentstore.engines.table", "ENGINES"),
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    help="What runs the workers; see `latentstore list engines`. The bytes are the same.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that build shards at the same time, one for each GPU.  [default: 1]",
+)
+@click.option("--profile", "wants_profile", is_flag=True, help="Say afterwards where the time went, on stderr.")
+@click.option(
+    "--status",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="DIR",
+    is_eager=True,
+    expose_value=False,
+    callback=print_status,
+    help="Only say how far a build in DIR is, by whom, and what remains.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first unusable picture, instead of skipping and listing it.")
+@click.option(
+    "--max-bad",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Stop where more than this share of the pictures is unusable: the source may not be what it seems.",
+)
 @json_option
-def command(source: str, vae: str, out: str, *, as_json: bool, **wanted: Any) -> None:
+def command(
+    source: str,
+    vae: str,
+    out: str,
+    *,
+    engine: EngineRow,
+    workers: int | None,
+    wants_profile: bool,
+    as_json: bool,
+    **wanted: Any,
+) -> None:
     """Turn the images of SOURCE into a latent dataset, and measure what was lost.
 
     Stopped for whatever reason, the same command continues; finished shards are not made again, and the result is the
@@ -146,16 +217,47 @@ def command(source: str, vae: str, out: str, *, as_json: bool, **wanted: Any) ->
       latentstore build resisc45 --vae flux1 --out out --device cuda --dtype bfloat16
       latentstore build aid --vae sdxl --out out --storage auto --max-psnr-drop 0.02
       latentstore build eurosat --vae sdxl --out out --views identity,hflip
+      latentstore build aid --vae sdxl --out out --device cuda --workers 8
+      torchrun --nproc-per-node 8 --no-python latentstore build aid --vae sdxl --out out --engine torchrun
+      latentstore build --status out
     """
     from latentstore import build
 
     plan = _plan(source, vae, **wanted)
+    placement = _placement(engine, os.environ)
+    profiles: list[BuildProfile] = []
     with BuildDisplay() as display:
-        manifest = build(plan, out, progress=display)
+        manifest = build(
+            plan,
+            out,
+            progress=display,
+            engine=engine,
+            workers=workers or 1,
+            placement=placement,
+            profiled=profiles.append,
+        )
+    if placement is not None and placement.rank > 0:
+        return  # rank 0 says it all
+    if wants_profile and profiles:
+        show_profile(profiles[0])
     if as_json:
-        print_json(_result(manifest, out, already_complete=not display.called))
+        result = _result(manifest, out, already_complete=not display.called)
+        print_json(result | ({"profile": profile_json(profiles[0])} if wants_profile and profiles else {}))
     else:
         _summary(manifest, out, already_complete=not display.called)
+
+
+def _placement(engine: EngineRow, environment: Mapping[str, str]) -> Placement | None:
+    """Which process of how many this is, as torchrun or Slurm say; None where the engine starts its own."""
+    if not engine.placed:
+        return None
+    from latentstore.engines.interface import Placement
+
+    for names in RANKS:
+        if all(name in environment for name in names):
+            rank, world, local_rank = (int(environment[name]) for name in names)
+            return Placement(rank, world, local_rank)
+    return None
 
 
 def _plan(
@@ -174,6 +276,7 @@ def _plan(
     tile: tuple[int, int] | None,
     views: tuple[str, ...],
     storage: StorageRow | AutoStorage,
+    batch_size: int | str,
     step: float | None,
     calibration: int | None,
     **kept: Any,
@@ -192,6 +295,7 @@ def _plan(
         preparation=Preparation(resize=resize, crop=crop, tile=tile, views=views),
         storage=None if isinstance(storage, AutoStorage) else storage,
         device=device_name(device),
+        **({"find_batch_size": True} if batch_size == AUTO else {"batch_size": batch_size}),
         **kept,
     )
 

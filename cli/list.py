@@ -112,6 +112,15 @@ def _checks() -> list[Row]:
     ]
 
 
+def _engines() -> list[Row]:
+    from latentstore.engines.table import ENGINES
+
+    return [
+        {"name": row.name, "placed": row.placed, "extra": row.extra or None, "summary": row.summary}
+        for row in ENGINES.values()
+    ]
+
+
 def _vae_cells(row: Row) -> list[str]:
     where = "/".join(part for part in (row["repo"], row["subfolder"]) if part)
     licence = f"{row['licence']}, gated" if row["gated"] else row["licence"]
@@ -180,6 +189,12 @@ LISTINGS = {
         lambda row: [row["name"], ", ".join(row["layouts"]), row["summary"]],
     ),
     "metrics": Listing(_metrics, ("name", "unit", "better", "how it is measured"), _metric_cells),
+    "engines": Listing(
+        _engines,
+        ("name", "needs", "what"),
+        lambda row: [row["name"], f"latentstore[{row['extra']}]" if row["extra"] else NONE, row["summary"]],
+        remark="Whatever the engine and the number of workers, the bytes are the same.",
+    ),
     "checks": Listing(
         _checks,
         ("name", "from depth", "what must hold", "needs"),
@@ -190,11 +205,11 @@ LISTINGS = {
 }
 
 
-@click.command("list", short_help="List VAEs, sources, storages, containers, metrics, checks.")
+@click.command("list", short_help="List VAEs, sources, storages, containers, metrics, engines, checks.")
 @click.argument("what", type=click.Choice(list(LISTINGS)), metavar="|".join(LISTINGS))
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON value instead of a table.")
 def command(what: str, *, as_json: bool) -> None:
-    """What there is to choose from: VAEs, sources, storages, containers, metrics, checks.
+    """What there is to choose from: VAEs, sources, storages, containers, metrics, engines, checks.
 
     \b
     Examples:

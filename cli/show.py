@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import click
@@ -161,21 +160,28 @@ def duplicate_pairs(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def skipped_pairs(manifest: Manifest, *, paths: int, reasons: int | None = None) -> list[tuple[str, str]]:
-    """How many pictures are left out, then each reason with its count and the first paths."""
+    """How many pictures are left out, then each kind of reason with its count, one reason and the first paths."""
+    from latentstore.quarantine import by_kind
+
     skipped = manifest.build.skipped
     if not skipped:
         return [("skipped", "no picture")]
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    for entry in skipped:
-        by_reason[entry.reason].append(entry.source_path)
-    groups = sorted(by_reason.items(), key=lambda group: -len(group[1]))
+    kinds = by_kind(skipped)
     pairs = [("skipped", f"{len(skipped):,} picture{'' if len(skipped) == 1 else 's'}")]
-    for reason, where in groups[:reasons]:
-        more = f" and {len(where) - paths:,} more" if len(where) > paths else ""
-        pairs.append(("", f"{len(where):,}: {reason} ({', '.join(where[:paths])}{more})"))
-    if reasons is not None and len(groups) > reasons:
-        pairs.append(("", f"and {len(groups) - reasons:,} more reasons: latentstore show"))
+    for entries in kinds[:reasons]:
+        differing = len({entry.reason for entry in entries}) > 1
+        reason = f"such as: {entries[0].reason}" if differing else entries[0].reason
+        where = ", ".join(_on_one_line(entry.source_path) for entry in entries[:paths])
+        more = f" and {len(entries) - paths:,} more" if len(entries) > paths else ""
+        pairs.append(("", f"{len(entries):,}: {reason} ({where}{more})"))
+    if reasons is not None and len(kinds) > reasons:
+        pairs.append(("", f"and {len(kinds) - reasons:,} more kinds of reasons: latentstore show"))
     return pairs
+
+
+def _on_one_line(path: str) -> str:
+    """A path whose letters neither move the cursor nor end the line."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in path)
 
 
 # The sections of `show` ----------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from latentstore.augment import cutmix as cutmix
 from latentstore.augment import mixup as mixup
-from latentstore.build import BuildProgress as BuildProgress
 from latentstore.build import build as build
+from latentstore.build_profile import BuildProfile as BuildProfile
+from latentstore.build_progress import BuildProgress as BuildProgress
 from latentstore.card import CardChoices as CardChoices
 from latentstore.checks.table import CHECKS as CHECKS
 from latentstore.comparison.compare import compare as compare
@@ -17,6 +18,7 @@ from latentstore.comparison.result import Comparison as Comparison
 from latentstore.containers.table import CONTAINERS as CONTAINERS
 from latentstore.conversion.convert import convert as convert
 from latentstore.conversion.progress import ConvertProgress as ConvertProgress
+from latentstore.engines.table import ENGINES as ENGINES
 from latentstore.errors import LatentStoreError as LatentStoreError
 from latentstore.load import LatentDataset as LatentDataset
 from latentstore.load import load_latents as load_latents
@@ -36,6 +38,8 @@ from latentstore.sources.interface import SourceRow as SourceRow
 from latentstore.sources.table import SOURCES as SOURCES
 from latentstore.sources.table import folder_source as folder_source
 from latentstore.sources.table import hub_source as hub_source
+from latentstore.status import BuildStatus as BuildStatus
+from latentstore.status import build_status as build_status
 from latentstore.storage.table import STORAGES as STORAGES
 from latentstore.store import LatentStore as LatentStore
 from latentstore.vaes.interface import VaeRow as VaeRow
@@ -48,13 +52,16 @@ from latentstore.version import __version__ as __version__
 __all__ = [
     "CHECKS",
     "CONTAINERS",
+    "ENGINES",
     "METRICS",
     "PROTOCOLS",
     "SOURCES",
     "STORAGES",
     "VAES",
     "BuildPlan",
+    "BuildProfile",
     "BuildProgress",
+    "BuildStatus",
     "CardChoices",
     "Comparison",
     "ConvertProgress",
@@ -70,6 +77,7 @@ __all__ = [
     "VerifyReport",
     "__version__",
     "build",
+    "build_status",
     "compare",
     "convert",
     "cutmix",

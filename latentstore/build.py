@@ -1,115 +1,189 @@
-"""build(): pictures in, a measured and sealed latent dataset out; the stages READ … SEAL, read top to bottom."""
+"""build(): pictures in, a measured and sealed latent dataset out; the stages, read top to bottom.
+
+This is the coordinator: it plans, claims the folder, calibrates, has an engine's workers finish the shards
+(`shard_work.py`), and seals.
+"""
 
 from __future__ import annotations
 
-import math
+import os
 import platform
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from latentstore.ahead import ahead
-from latentstore.calibration import ChosenStorage, calibrate, candidates_of, lost, sample_of_plan
+from latentstore.build_profile import BuildProfile
+from latentstore.build_progress import Progress, Report
+from latentstore.calibration import ChosenStorage, calibrate, candidates_of, sample_of_plan
 from latentstore.card import refuse_foreign_card, write_card
-from latentstore.containers.interface import ShardSchema
-from latentstore.entropy import ByteCounts
+from latentstore.engines.interface import Crew, EngineRow, Placement
+from latentstore.engines.table import ENGINES
 from latentstore.errors import RequestError, SourceError
-from latentstore.journal import BuildFolder, FinishedShard, claim, sealed_manifest, tidy
-from latentstore.manifest import ShardInfo, SkippedInfo
-from latentstore.metrics.table import METRICS
-from latentstore.pictures import PictureReader, decoded_uint8, scores_of, side_by_side
-from latentstore.pixels import batch_of
-from latentstore.plan import BuildPlan, PlannedShard, plan_rows
-from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile
+from latentstore.joining import join
+from latentstore.journal import BuildFolder, FinishedShard, PlannedShards, claim, known_plan, sealed_manifest, tidy
+from latentstore.manifest import SkippedInfo
+from latentstore.pictures import PictureReader
+from latentstore.plan import BuildPlan, PlannedRows
+from latentstore.plan_opening import OpenedPlan, opened
+from latentstore.quarantine import Quarantine
+from latentstore.safe_compute import as_planned
 from latentstore.seal import Sealing, refuse_loss, seal
-from latentstore.shards import blocks_of, write_shard
-from latentstore.statistics import ChannelStatistics
-from latentstore.thumbnails import thumbnails_of
+from latentstore.shard_work import Bench, Observer
 from latentstore.version import __version__
+from latentstore.worker import BuildJob
 
 if TYPE_CHECKING:
-    import torch
-    from numpy.typing import NDArray
-
     from latentstore.manifest import Manifest
-    from latentstore.metrics.interface import Scorer
-    from latentstore.storage.interface import Storage
     from latentstore.vaes.interface import Vae
 
-
-BATCHES_AHEAD = 2
-"""Batches that are read and prepared before they are needed."""
-
-
-SENT_AHEAD = 1
-"""Batches that an accelerator has to do after the one that is waited for."""
-
-
-@dataclass(frozen=True)
-class BuildProgress:
-    """How far a build is; handed to the caller's callback after every batch."""
-
-    stage: str
-    """``calibrate``, ``encode``, ``seal`` or ``done``."""
-    done: int
-    """Pictures dealt with so far, skipped ones and those of an earlier run included."""
-    total: int
-    skipped: int
-    resumed: int
-    """Pictures in shards that an earlier run had finished."""
-    psnr: float | None
-    """Mean over the pictures of this run; None while there is none."""
-
-
-Progress = Callable[[BuildProgress], None]
-Observer = Callable[["torch.Tensor", "torch.Tensor"], None]
-"""Takes prepared and decoded pictures of one size, both uint8 (N, 3, H, W) on the VAE's device."""
+Profiled = Callable[[BuildProfile], None]
+"""Takes where the time of a build went, once its shards are finished."""
 
 
 def build(
-    plan: BuildPlan, out: str | Path, *, progress: Progress | None = None, observe: Observer | None = None
+    plan: BuildPlan,
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+    observe: Observer | None = None,
+    engine: EngineRow = ENGINES["local"],
+    workers: int = 1,
+    placement: Placement | None = None,
+    profiled: Profiled | None = None,
 ) -> Manifest:
     """Build one config into ``<out>/<config>/`` and return its manifest.
 
-    ``progress`` is called after every batch; ``observe`` is shown every batch's pictures as they are measured (those
-    of shards that an earlier run had finished are not decoded again, so it does not see them).
+    ``progress`` is called after every batch; ``observe`` is shown every batch's pictures as they are measured, in a
+    thread of its own (those of shards that an earlier run had finished are not decoded again, so it does not see them;
+    it needs one worker of engine ``local``). ``profiled`` is told where the time of the workers went.
+
+    ``workers`` of an ``engine`` finish the shards; the bytes are the same for any of both. Several workers of engine
+    ``local`` are processes of their own, so a script that asks for them keeps its calls below
+    ``if __name__ == "__main__":``. For an engine whose processes were started by something else, each of them calls
+    this with its ``placement``: that of rank 0 coordinates, the others work, and all return the manifest.
 
     Running it again continues where it stopped, and does nothing once the config is sealed. Raises RequestError,
     SourceError or VaeError with one clear sentence; what was finished before stays.
     """
-    source = plan.source.open()
-    rows = plan_rows(plan, source)
-    vae = plan.vae.load(device=plan.device, dtype=plan.dtype)
-    fingerprint = plan.fingerprint(source, rows, vae.identity)
+    plan = _placed(plan, engine, workers, placement)
     folder = Path(out) / plan.config
-    finished_before = sealed_manifest(folder, fingerprint)
-    if finished_before is not None:
-        _refuse_skipped(plan, finished_before.build.skipped)
-        _refuse_loss(plan, finished_before.storage.measured_loss_db)
-        tidy(folder)
-        write_card(Path(out))  # a build that was stopped between manifest and card left none
-        return finished_before
-    refuse_foreign_card(Path(out))
-    with claim(folder, fingerprint) as work:
-        report = _Report(progress, rows.total)
-        reader = PictureReader(plan, source, rows)
+    if placement is not None and placement.rank > 0:
+        manifest, profile = join(plan, folder, placement, progress=progress)
+        if profiled is not None and profile is not None:
+            profiled(profile)
+        return manifest
+    ready = opened(plan, known_plan(folder))
+    with as_planned(ready.plan):
+        wanted = _Wanted(engine, workers, progress, observe, profiled)
+        return _finished_before(ready, Path(out)) or _built(ready, Path(out), wanted)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the caller asked for besides the plan."""
+
+    engine: EngineRow
+    workers: int
+    progress: Progress | None
+    observe: Observer | None
+    profiled: Profiled | None
+
+
+def _placed(plan: BuildPlan, engine: EngineRow, workers: int, placement: Placement | None) -> BuildPlan:
+    """The plan on this process's device; RequestError where engine, workers and placement do not go together."""
+    if workers < 1:
+        raise RequestError(f"Expected 1 worker or more, found {workers}.")
+    if engine.placed and placement is None:
+        raise RequestError(
+            f"Engine {engine.name!r} runs in processes that know their rank: start them with torchrun or srun, such as "
+            "torchrun --nproc-per-node 8 --no-python latentstore build … --engine torchrun."
+        )
+    if plan.device == "cpu" and workers > 1 and plan.threads is None:
+        _refuse_too_many_threads(workers)
+    if placement is not None and not engine.placed:
+        raise RequestError(f"Engine {engine.name!r} starts its workers itself, so there are no ranks: leave them out.")
+    if placement is not None and plan.device == "cuda":
+        return replace(plan, device=f"cuda:{placement.local_rank}")
+    return plan
+
+
+def _refuse_too_many_threads(workers: int) -> None:
+    """RequestError where workers that compute with as many threads as one would wait for each other."""
+    import torch
+
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    if threads > 1 and workers * threads > cores:
+        raise RequestError(
+            f"Each of {workers} workers would compute with {threads} threads on {cores} cores: choose how many "
+            f"(--threads {max(1, cores // workers)}); they are part of the plan, because rounding depends on them."
+        )
+
+
+def _finished_before(ready: OpenedPlan, out: Path) -> Manifest | None:
+    """The manifest, where the folder already holds the whole result of this very plan."""
+    plan = ready.plan
+    found = sealed_manifest(out / plan.config, ready.fingerprint)
+    if found is None:
+        return None
+    _refuse_skipped(plan, ready.rows, found.build.skipped)
+    _refuse_loss(plan, found.storage.measured_loss_db)
+    tidy(out / plan.config)
+    write_card(out)  # a build that was stopped between manifest and card left none
+    return found
+
+
+def _built(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
+    """CALIBRATE, every shard by the engine's workers, SEAL."""
+    plan, rows, reader, vae = ready.plan, ready.rows, ready.reader, ready.vae
+    refuse_foreign_card(out)
+    with claim(out / plan.config, ready.fingerprint) as work:
+        report = Report(wanted.progress, rows.total)
+        work.remember("shards", PlannedShards(tuple(rows.shards())))
         chosen = _calibrated(work, reader, vae, report)
-        bench = _Bench.of(reader, vae, chosen, observe)
-        shards = [_finished(bench, work, shard, report) for shard in rows.shards()]
+        bench = Bench.of(reader, vae, chosen, wanted.observe)
+        _resumed(work, reader, report)
+        job = BuildJob(plan, rows, work.folder, chosen, ready.fingerprint)
+        profiles = wanted.engine.run(Crew(job, bench, wanted.workers, report.tell))
+        if wanted.profiled is not None:
+            wanted.profiled(BuildProfile.sum_of(profiles))
+        shards = _all_finished(work, rows)
+        _refuse_skipped(plan, rows, tuple(skipped for shard in shards for skipped in shard.skipped))
         report.stage("seal")
-        sealing = Sealing(reader, vae, chosen, bench.schema, tuple(shards), fingerprint, _environment())
+        sealing = Sealing(reader, vae, chosen, bench.schema, shards, ready.fingerprint, _environment())
         _refuse_loss(plan, sealing.totals.measured_loss_db)
         manifest = seal(work, sealing)
         report.stage("done")
         return manifest
 
 
-def _calibrated(work: BuildFolder, reader: PictureReader, vae: Vae, report: _Report) -> ChosenStorage:
+def _resumed(work: BuildFolder, reader: PictureReader, report: Report) -> None:
+    """Believe what an earlier run finished where its files still are what was written; forget the rest."""
+    skipped: list[SkippedInfo] = []
+    for shard in reader.rows.shards():
+        entry = work.finished(shard)
+        if entry is None:
+            if work.noted(shard) is not None:
+                work.forget(shard)
+            continue
+        skipped += entry.skipped
+        report.resume(shard.name, shard.stop - shard.start, len(entry.skipped))
+    _refuse_skipped(reader.plan, reader.rows, skipped)
+
+
+def _all_finished(work: BuildFolder, rows: PlannedRows) -> tuple[FinishedShard, ...]:
+    """What is known of every shard; RequestError where workers died and left some."""
+    found = [work.noted(shard) for shard in rows.shards()]
+    finished = tuple(entry for entry in found if entry is not None)
+    if len(finished) < len(found):
+        raise RequestError(
+            f"Every worker ended before its time with {len(finished)} of {len(found)} shards finished in "
+            f"{work.folder} (killed, or out of memory?): type the same command again, it continues."
+        )
+    return finished
+
+
+def _calibrated(work: BuildFolder, reader: PictureReader, vae: Vae, report: Report) -> ChosenStorage:
     """CALIBRATE: the storage and its steps; the same again for every run of the plan."""
     plan = reader.plan
     if plan.storage is not None and not plan.calibrated:
@@ -130,342 +204,18 @@ def _calibrated(work: BuildFolder, reader: PictureReader, vae: Vae, report: _Rep
     return found
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """Everything the stages work with, loaded once."""
-
-    reader: PictureReader
-    vae: Vae
-    storage: Storage
-    scorers: dict[str, Scorer]
-    schema: ShardSchema
-    observe: Observer | None
-
-    @property
-    def plan(self) -> BuildPlan:
-        """What is built."""
-        return self.reader.plan
-
-    @property
-    def on_cuda(self) -> bool:
-        """Whether the VAE computes on an accelerator."""
-        return self.plan.device.startswith("cuda")
-
-    @classmethod
-    def of(cls, reader: PictureReader, vae: Vae, chosen: ChosenStorage, observe: Observer | None) -> _Bench:
-        plan, source = reader.plan, reader.source
-        height, width = reader.rows.padded
-        schema = ShardSchema(
-            latent_shape=(plan.vae.channels, height // plan.vae.stride, width // plan.vae.stride),
-            dtype=chosen.row.dtype,
-            class_names=source.class_names,
-            metrics=tuple(metric.name for metric in plan.metrics),
-            features={**source.features, **plan.preparation.features},
-            thumbnail=plan.thumbnail > 0,
-        )
-        taken = [name for name in plan.preparation.features if name in source.features]
-        repeated = schema.repeated_name or next(iter(taken), None)
-        if repeated is not None:
-            ask = "have the source give its own another name"
-            raise RequestError(f"Two columns would be named {repeated!r}: {ask}.")
-        scorers = {metric.name: metric.open() for metric in plan.metrics}
-        return cls(reader, vae, chosen.open(), scorers, schema, observe)
-
-
-@dataclass
-class _Tally:
-    """What is counted while a shard flows by."""
-
-    statistics: ChannelStatistics
-    counts: ByteCounts
-    clipped: NDArray[np.int64]
-    """Of each channel."""
-    lost: list[float] = field(default_factory=list)
-    """PSNR that storing cost each picture."""
-    skipped: list[SkippedInfo] = field(default_factory=list)
-    conversions: Counter[str] = field(default_factory=Counter)
-
-    def add(
-        self, bench: _Bench, batch: _Encoded, stored: NDArray[Any], reread: NDArray[np.float32], lost_db: list[float]
-    ) -> None:
-        """Count one batch."""
-        self.statistics = self.statistics.merge(ChannelStatistics.of(reread))
-        self.counts = self.counts.merge(ByteCounts.of(stored))
-        self.clipped += bench.storage.clipped(batch.raw)
-        self.lost += lost_db
-        for tile in batch.tiles:
-            self.conversions.update(tile.conversions)
-
-
-def _finished(bench: _Bench, work: BuildFolder, shard: PlannedShard, report: _Report) -> FinishedShard:
-    """The shard as an earlier run left it, or built now: READ, PREPARE, ENCODE, STORE, MEASURE, SHELVE."""
-    earlier = work.finished(shard)
-    if earlier is not None:
-        _refuse_skipped(bench.plan, earlier.skipped)
-        report.resume(shard.stop - shard.start, len(earlier.skipped))
-        return earlier
-    channels = bench.plan.vae.channels
-    counts = ByteCounts.empty(channels, bench.storage.dtype.itemsize)
-    tally = _Tally(ChannelStatistics.empty(channels), counts, np.zeros(channels, np.int64))
-    with ExitStack() as threads:
-        prepared = threads.enter_context(closing(ahead(_prepared(bench, shard), BATCHES_AHEAD)))
-        encoded = threads.enter_context(closing(_while_measuring(bench, _encoded(bench, prepared))))
-        info = _shelve(bench, work, shard, _measured(bench, shard, encoded, tally, report))
-    entry = FinishedShard(
-        shard=info,
-        statistics=tally.statistics.to_dict(),
-        skipped=tuple(tally.skipped),
-        entropy_bits=tally.counts.bits,
-        conversions=dict(tally.conversions),
-        clipped=tuple(tally.clipped.tolist()),
-        lost_db=math.fsum(tally.lost),
-        lost_pictures=len(tally.lost),
-    )
-    work.finish(shard, entry)
-    return entry
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """One batch of the plan: its usable pictures, and the places of the others."""
-
-    positions: tuple[int, ...]
-    """Planned rows of the usable ones."""
-    pixels: PixelBatch | None
-    """None where there is no usable one."""
-    skipped: tuple[tuple[int, SkippedTile], ...]
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """The same batch with its raw latents, all of them finite."""
-
-    tiles: tuple[Tile, ...]
-    raw: NDArray[np.float32]
-    skipped: tuple[tuple[int, SkippedTile], ...]
-
-
-def _prepared(bench: _Bench, shard: PlannedShard) -> Iterator[_Prepared]:
-    """READ and PREPARE: batches with fixed boundaries inside the shard.
-
-    The boundaries belong to the plan, so a skipped picture makes its own batch smaller and moves no other row:
-    kernels round differently for other batches.
-    """
-    tiles = bench.reader.tiles(shard.split, range(shard.start, shard.stop))
-    for start in range(shard.start, shard.stop, bench.plan.batch_size):
-        kept: list[tuple[int, Tile]] = []
-        skipped: list[tuple[int, SkippedTile]] = []
-        for position in range(start, min(shard.stop, start + bench.plan.batch_size)):
-            tile = next(tiles)
-            if isinstance(tile, SkippedTile):
-                skipped.append((position, tile))
-            else:
-                kept.append((position, tile))
-        good = [tile for _, tile in kept]
-        pixels = batch_of(good, bench.reader.rows.padded, pinned=bench.on_cuda) if good else None
-        yield _Prepared(tuple(position for position, _ in kept), pixels, tuple(skipped))
-
-
-def _encoded(bench: _Bench, batches: Iterator[_Prepared]) -> Iterator[_Encoded]:
-    """ENCODE: raw latents; a picture whose latent is not finite is skipped.
-
-    On an accelerator the next batch is sent off before the one before is waited for, so that it never idles.
-    """
-    sent: deque[tuple[_Prepared, Callable[[], NDArray[np.float32]]]] = deque()
-    for batch in batches:
-        sent.append((batch, _sent(bench, batch)))
-        if len(sent) > (SENT_AHEAD if bench.on_cuda else 0):
-            yield _arrived(*sent.popleft())
-    yield from (_arrived(*entry) for entry in sent)
-
-
-def _sent(bench: _Bench, batch: _Prepared) -> Callable[[], NDArray[np.float32]]:
-    """Have a batch encoded; what comes back waits for its raw latents (N, C, h, w)."""
-    if batch.pixels is None:
-        return lambda: np.empty((0, *bench.schema.latent_shape), np.float32)
-    mean = bench.vae.encode(batch.pixels.pixels).mean.float()
-    if not mean.is_cuda:
-        return mean.cpu().numpy
-    import torch
-
-    here = torch.empty(mean.shape, dtype=mean.dtype, pin_memory=True)
-    here.copy_(mean, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    done.record()
-
-    def wait() -> NDArray[np.float32]:
-        done.synchronize()  # with this batch only: those sent after it go on
-        return np.array(here.numpy())
-
-    return wait
-
-
-def _arrived(batch: _Prepared, raw_latents: Callable[[], NDArray[np.float32]]) -> _Encoded:
-    raw = raw_latents()
-    tiles = batch.pixels.tiles if batch.pixels is not None else ()
-    finite = np.asarray(np.isfinite(raw).all(axis=(1, 2, 3)), bool)
-    bad = tuple(
-        (position, SkippedTile(tile.id, tile.source_path, "the VAE gave a latent that is not finite"))
-        for position, tile, good in zip(batch.positions, tiles, finite, strict=True)
-        if not good
-    )
-    kept = tuple(tile for tile, good in zip(tiles, finite, strict=True) if good)
-    return _Encoded(kept, raw[finite], tuple(sorted((*batch.skipped, *bad), key=lambda entry: entry[0])))
-
-
-def _while_measuring(bench: _Bench, batches: Iterator[_Encoded]) -> Generator[_Encoded, None, None]:
-    """On an accelerator the next batch is encoded, on a stream of its own, while the one before is measured.
-
-    So neither waits for the other. On a CPU both want all cores, and take turns.
-    """
-    if not bench.on_cuda:
-        yield from batches
-        return
-    import torch
-
-    def stream() -> AbstractContextManager[object]:
-        return torch.cuda.stream(torch.cuda.Stream(bench.plan.device))  # type: ignore[no-untyped-call]
-
-    yield from ahead(batches, 1, inside=stream)
-
-
-def _measured(
-    bench: _Bench, shard: PlannedShard, batches: Iterator[_Encoded], tally: _Tally, report: _Report
-) -> Iterator[LatentRecord]:
-    """STORE and MEASURE: one record for each encoded picture."""
-    for batch in batches:
-        for position, reason in batch.skipped:
-            _skip(bench, shard, position, reason, tally, report)
-        if not batch.tiles:
-            continue
-        stored = _store(bench, batch.raw)
-        reread = bench.storage.decode(stored)
-        scores, thumbnails = _seen(bench, reread, batch.tiles)
-        tally.add(bench, batch, stored, reread, _lost(bench, batch, reread, scores.get("psnr")))
-        report.advance(len(batch.tiles), scores.get("psnr"))
-        for index, tile in enumerate(batch.tiles):
-            row_scores = {name: float(column[index]) for name, column in scores.items()}
-            yield _record(tile, stored[index], row_scores, thumbnails[index])
-
-
-def _store(bench: _Bench, raw: NDArray[np.float32]) -> NDArray[Any]:
-    try:
-        return bench.storage.encode(raw)
-    except OverflowError as error:
-        message = f"Storage {bench.storage.dtype.name!r} cannot hold these latents: {error}; use --storage float32."
-        raise RequestError(message) from error
-
-
-def _seen(
-    bench: _Bench, reread: NDArray[np.float32], tiles: Sequence[Tile]
-) -> tuple[dict[str, NDArray[np.float64]], Sequence[bytes | None]]:
-    """Scores of the decode of the stored numbers against the prepared pictures, on their true area, as uint8.
-
-    And the thumbnail of each, where the plan wants them.
-    """
-    if not bench.scorers and bench.observe is None and not bench.plan.thumbnail:
-        return {}, [None] * len(tiles)
-    decoded = decoded_uint8(bench.vae, reread)
-    if bench.observe is not None:
-        for _, truth, seen in side_by_side(tiles, decoded):
-            bench.observe(truth, seen)
-    side = bench.plan.thumbnail
-    return scores_of(bench.scorers, tiles, decoded), (
-        thumbnails_of(tiles, decoded, side) if side else [None] * len(tiles)
-    )
-
-
-def _lost(bench: _Bench, batch: _Encoded, reread: NDArray[np.float32], psnr: NDArray[np.float64] | None) -> list[float]:
-    """PSNR in dB that storing cost each picture, where the plan wants that known and it can be said."""
-    if not bench.plan.measures_loss:
-        return []
-    if np.array_equal(batch.raw, reread):
-        return [0.0] * len(batch.tiles)
-    scorer = {"psnr": METRICS["psnr"].open()}
-    found = psnr if psnr is not None else scores_of(scorer, batch.tiles, decoded_uint8(bench.vae, reread))["psnr"]
-    reference = scores_of(scorer, batch.tiles, decoded_uint8(bench.vae, batch.raw))["psnr"]
-    apart = lost(reference, found)
-    return list(apart[np.isfinite(apart)].tolist())
-
-
 def _refuse_loss(plan: BuildPlan, lost_db: float | None) -> None:
     """With --strict, a dataset that lost more than its budget is not sealed."""
     if plan.strict:
         refuse_loss(lost_db, plan.max_psnr_drop, "calibrate on more pictures (--calibration)")
 
 
-def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float], thumbnail: bytes | None) -> LatentRecord:
-    return LatentRecord(
-        id=tile.id,
-        latent=latent,
-        label=tile.label,
-        height=tile.pixels.shape[0],
-        width=tile.pixels.shape[1],
-        source_path=tile.source_path,
-        source_sha256=tile.source_sha256,
-        source_bytes=tile.source_bytes,
-        scores=scores,
-        metadata=tile.metadata,
-        thumbnail=thumbnail,
-    )
-
-
-def _shelve(bench: _Bench, work: BuildFolder, shard: PlannedShard, records: Iterator[LatentRecord]) -> ShardInfo:
-    """SHELVE: one shard file."""
-    try:
-        blocks = blocks_of(records, bench.schema)
-        return write_shard(work.folder, shard.name, bench.plan.container, bench.schema, bench.plan.layout, blocks)
-    except OSError as error:
-        message = f"Cannot write {work.folder / shard.name}: {error.strerror or error}; make room, then type it again."
-        raise RequestError(message) from error
-
-
-def _skip(bench: _Bench, shard: PlannedShard, position: int, tile: SkippedTile, tally: _Tally, report: _Report) -> None:
-    if bench.plan.strict:
-        raise SourceError(f"{tile.source_path!r} cannot be used: {tile.reason} (without --strict it would be skipped).")
-    tally.skipped.append(SkippedInfo(tile.id, tile.source_path, tile.reason, shard.split, position))
-    report.skip()
-
-
-def _refuse_skipped(plan: BuildPlan, skipped: tuple[SkippedInfo, ...]) -> None:
-    """What an earlier run without --strict skipped is no less bad now."""
+def _refuse_skipped(plan: BuildPlan, rows: PlannedRows, skipped: Sequence[SkippedInfo]) -> None:
+    """What an earlier run without --strict, or with a larger --max-bad, skipped is no less bad now."""
     if plan.strict and skipped:
         first = skipped[0]
         raise SourceError(f"{first.source_path!r} cannot be used: {first.reason} (without --strict it was skipped).")
-
-
-class _Report:
-    """Counts for the progress callback."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._done = self._skipped = self._resumed = self._scored = 0
-        self._psnr_sum = 0.0
-
-    def advance(self, rows: int, psnr: NDArray[np.float64] | None) -> None:
-        self._done += rows
-        if psnr is not None:
-            finite = psnr[np.isfinite(psnr)]
-            self._scored += len(finite)
-            self._psnr_sum += math.fsum(finite)
-        self.stage("encode")
-
-    def skip(self) -> None:
-        self._done += 1
-        self._skipped += 1
-        self.stage("encode")
-
-    def resume(self, rows: int, skipped: int) -> None:
-        self._done += rows
-        self._resumed += rows
-        self._skipped += skipped
-        self.stage("encode")
-
-    def stage(self, name: str) -> None:
-        if self._progress is not None:
-            psnr = self._psnr_sum / self._scored if self._scored else None
-            self._progress(BuildProgress(name, self._done, self._total, self._skipped, self._resumed, psnr))
+    Quarantine(rows, plan.max_bad).add(skipped)
 
 
 def _environment() -> dict[str, str]:

@@ -1,35 +1,33 @@
 """Bytes of a picture → pixels: the only door to PIL for reading what sources hold.
 
 The format is found in the content, never in the name: JPEG, PNG, TIFF, WebP, BMP and GIF. What comes out is always
-uint8 RGB; each step that was needed is named in `DecodedImage.conversions`:
+uint8 RGB; each step that was needed is named in `DecodedImage.conversions`, and `CONVERSIONS` states its rule.
 
-    EXIF orientation            the picture is turned upright (in a PNG: where eXIf stands before the pixels)
-    grey, 1 bit, palette        to RGB
-    CMYK, YCbCr, LAB, HSV       to RGB (LAB through its colour profile, CMYK by the plain formula)
-    alpha                       dropped, the colour under it kept
-    16 bit grey                 to 8 bits: value / 257, rounded
-    16 bit colour               to 8 bits: the high byte (PIL reads no more than that)
-    JPEG with further pictures  the first is taken (MPO: the others are previews or the other eye)
-
-Refused with `BadImageError`, whose text is short, free of addresses and file names, and the same on each run: no
-bytes, another format, damaged or cut, several frames or pages (a GeoTIFF's overviews and masks are no pages), more
-than `MAX_PIXELS`, floating point, and whole numbers outside 16 bits.
+Refused with `BadImageError`, whose text is one short line, free of addresses and file names, and the same on each run:
+no bytes, no file (a pipe, a socket, a folder), another format, damaged or cut, several frames or pages (a GeoTIFF's
+overviews and masks are no pages), more than `MAX_PIXELS`, floating point, and whole numbers outside 16 bits. Nothing
+that a file says of itself makes reading it endless: the number of its bytes, pages and scans is limited too.
 """
 
 from __future__ import annotations
 
 import io
+import logging
+import os
+import stat
+import struct
 import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from latentstore.errors import BadImageError
+from latentstore.fast_jpeg import decoded_jpeg, in_one_scan
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -39,17 +37,67 @@ if TYPE_CHECKING:
 MAX_PIXELS = 178_956_970
 """Height times width of the largest picture that is decoded: where PIL, too, refuses unless told otherwise."""
 
+LARGE_FILE_BYTES = 64 << 20
+BYTES_PER_PIXEL = 12
+"""A file of more than the former has no more than the latter for each pixel: four 16 bit samples, and overviews."""
+
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+
+CONVERSIONS: Mapping[str, str] = {
+    "turned by its EXIF orientation": "upright, as tag 0x0112 says (in a PNG: where eXIf stands before the pixels)",
+    "1 bit to RGB": "black is 0, white is 255, in all three channels",
+    "grey to RGB": "the same value in all three channels",
+    "palette to RGB": "the colour of each entry",
+    "CMYK to RGB": "by the plain formula, (255 - C) x (255 - K) / 255 and so on; no colour profile is used",
+    "YCbCr to RGB": "as in JPEG (JFIF); where the file is a JPEG this is decoding, and not counted",
+    "LAB to RGB": "through the colour profiles of LAB and sRGB",
+    "HSV to RGB": "by the plain formula",
+    "alpha dropped": "the colour under it is kept; nothing is blended",
+    "16 bit to 8": "grey: value / 257, rounded, so that 65535 becomes 255",
+    "16 bit to 8 (high byte)": "colour: value / 256, rounded down",
+    "further bands dropped": "the first three of a TIFF that says it is RGB and has more",
+    "first of several pictures": "of a JPEG with further ones (MPO), which are previews or the other eye",
+    "channels first to last": "of numbers that a Hub dataset holds in place of a file, (3, H, W)",
+}
+"""Every step that may be needed to get 8-bit RGB, by the name under which it is counted, and its rule."""
+
+MAX_SCANS = 500
+"""Of a progressive JPEG, which needs about ten: each costs a pass over all its pixels."""
+MAX_PAGES = 64
+"""Of a TIFF: a picture, its overviews and masks."""
+_MAX_REASON = 200
+_PIXELS_AT_ONCE = 1 << 22
+
+_FIRST_BYTES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
+    b"RIFF": "WEBP",
+    b"BM": "BMP",
+    b"GIF8": "GIF",
+}
+
+_NO_FILE = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
 
 _ORIENTATION_TAG = 0x0112
 _SUBFILE_TAG = 254
+_SAMPLES_TAG = 277
 _REDUCED_OR_MASK = 0b101
+_START_OF_SCAN = b"\xff\xda"
 _KINDS = {"1": "1 bit", "L": "grey", "LA": "grey", "La": "grey", "P": "palette", "PA": "palette"} | {
     mode: mode for mode in ("CMYK", "YCbCr", "LAB", "HSV")
 }
 
 # Python keeps one list of warning filters for all threads; two that change it at once would leave it changed.
 _FILTERS = threading.Lock()
+_PIL_LOG = logging.getLogger("PIL")
 
 
 @dataclass(frozen=True)
@@ -66,18 +114,48 @@ def decode_image(data: bytes) -> DecodedImage:
     """The picture that the bytes of a file hold; raises BadImageError with the reason why there is none."""
     if not data:
         raise BadImageError("empty file")
+    with _told_as_bad(), _opened(io.BytesIO(data)) as (image, orientation):
+        _check_scans(image, data)
+        if (image.format, image.mode, orientation) == ("JPEG", "RGB", 1):
+            pixels = decoded_jpeg(data, (image.height, image.width))
+            if pixels is not None:
+                return DecodedImage(pixels, ())
+        return _pixels(image, orientation)
+
+
+@contextmanager
+def _told_as_bad() -> Iterator[None]:
+    """Decoders raise anything at all on damaged bytes: all of it is a BadImageError."""
     try:
-        with _opened(io.BytesIO(data)) as (image, orientation):
-            return _pixels(image, orientation)
+        yield
     except BadImageError:
         raise
-    except Exception as error:  # decoders raise anything at all on damaged bytes
+    except Exception as error:
         raise BadImageError(f"damaged or cut: {_told(error)}") from error
+
+
+def read_picture(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture's file; BadImageError where they cannot be read, or are no file or too many.
+
+    What is no regular file is never opened: reading from a pipe waits for a writer, from a device it may not end.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - names may be undecodable bytes
+        _check_kind(found)
+        if found.st_size > LARGE_FILE_BYTES:
+            _check_large(path, found.st_size)
+        return Path(path).read_bytes() if found.st_size else b""  # what the kernel makes up has no size, nor an end
+    except OSError as error:
+        raise BadImageError(f"cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a dataset may name a file by something that is no path
+        raise BadImageError(f"cannot be read: {error}") from error
 
 
 def image_size(source: bytes | str | os.PathLike[str]) -> tuple[int, int] | None:
     """(height, width) of the upright picture, from its header alone; None where the header already rules it out."""
     try:
+        if not isinstance(source, bytes):
+            _check_kind(os.stat(source))  # noqa: PTH116 - as in read_picture
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:  # noqa: PTH123, SIM117
             with _opened(file) as (image, orientation):
                 width, height = image.size
@@ -85,6 +163,20 @@ def image_size(source: bytes | str | os.PathLike[str]) -> tuple[int, int] | None
         return None
     turned = orientation > 4 and image.format != "TIFF"  # PIL gives the size of a TIFF as it is after turning
     return (width, height) if turned else (height, width)
+
+
+def _check_kind(found: os.stat_result) -> None:
+    """Raises BadImageError for what is no file."""
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for is_kind, name in _NO_FILE if is_kind(found.st_mode)), "a device")
+        raise BadImageError(f"{kind}, not a file")
+
+
+def _check_large(path: str | os.PathLike[str], size: int) -> None:
+    """Raises BadImageError for a large file whose header rules it out, or says that most of it is no picture."""
+    with open(path, "rb") as file, _told_as_bad(), _opened(file) as (image, _):  # noqa: PTH123
+        if size > LARGE_FILE_BYTES + BYTES_PER_PIXEL * image.width * image.height:
+            raise BadImageError(f"a file of {size:,} bytes for {image.height} x {image.width} pixels")
 
 
 @contextmanager
@@ -100,7 +192,7 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[ImageFile, int]]:
             orientation = _orientation(image)
         yield image, orientation
     except UnidentifiedImageError as error:
-        raise BadImageError(f"not a picture in a known format ({', '.join(FORMATS)})") from error
+        raise BadImageError(_why_unknown(file)) from error
     except Image.DecompressionBombError as error:
         raise BadImageError(f"larger than {MAX_PIXELS:,} pixels") from error
     finally:
@@ -110,10 +202,33 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[ImageFile, int]]:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """PIL's warnings about large or untidy files are dropped: what matters about them is raised or recorded here."""
+    """PIL's warnings about large or untidy files are dropped: what matters about them is raised or recorded here.
+
+    What it logs goes to those who listen, and no longer to the terminal where nobody does.
+    """
+    if not _PIL_LOG.handlers:
+        _PIL_LOG.addHandler(logging.NullHandler())
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _why_unknown(file: IO[bytes]) -> str:
+    """Why PIL could not tell what it is: PIL keeps to itself what it found wrong."""
+    from PIL import Image
+
+    file.seek(0)
+    first = file.read(8)
+    kind = next((name for start, name in _FIRST_BYTES.items() if first.startswith(start)), None)
+    if kind is None:
+        return f"not a picture in a known format ({', '.join(FORMATS)})"
+    file.seek(0)
+    try:
+        with _without_warnings():
+            Image.OPEN[kind][0](file, "").close()
+    except Exception as error:  # noqa: BLE001 - decoders raise anything at all
+        return f"damaged or cut, or a kind of {kind} that is not read: {_told(error)}"
+    return f"damaged or cut, or a kind of {kind} that is not read"
 
 
 def _check_header(image: ImageFile) -> None:
@@ -125,31 +240,45 @@ def _check_header(image: ImageFile) -> None:
         raise BadImageError("no pixels")
     if image.mode == "F":
         raise BadImageError("floating point pixels, whose range is not known")
-    frames = _frames(image)
-    if frames > 1:
-        raise BadImageError(f"{frames} {'pages' if image.format == 'TIFF' else 'frames (animated)'}, not one picture")
+    if image.format == "TIFF":
+        _check_pages(image)
+    elif image.format != "MPO" and getattr(image, "is_animated", False):
+        raise BadImageError("several frames (animated), not one picture")
 
 
-def _frames(image: ImageFile) -> int:
-    """How many pictures the file holds that are no copies, masks or previews of the first."""
-    count: int = getattr(image, "n_frames", 1)
-    if count == 1 or image.format == "MPO":
-        return 1
-    if image.format != "TIFF":
-        return count
+def _check_pages(image: ImageFile) -> None:
+    """Raises BadImageError for a TIFF with several pictures that are no copies or masks of the first.
+
+    Its pages are not counted first: a chain of them may be as long as the file, or lead back into itself.
+    """
     pictures = 0
-    for page in range(count):
-        image.seek(page)
+    for page in range(MAX_PAGES + 1):
+        try:
+            image.seek(page)
+        except EOFError:
+            break
         pictures += not int(image.tag_v2.get(_SUBFILE_TAG, 0)) & _REDUCED_OR_MASK  # type: ignore[attr-defined]
+        if pictures > 1 or page == MAX_PAGES:
+            raise BadImageError("several pages, not one picture")
     image.seek(0)
-    return pictures
+
+
+def _check_scans(image: ImageFile, data: bytes) -> None:
+    """Raises BadImageError for a JPEG that would be decoded over and over."""
+    if image.format not in {"JPEG", "MPO"} or in_one_scan(data):
+        return
+    if data.count(_START_OF_SCAN) > MAX_SCANS:
+        raise BadImageError(f"a JPEG of more than {MAX_SCANS} scans")
 
 
 def _orientation(image: ImageFile) -> int:
     """1 (upright) to 8, as EXIF counts; 1 where nothing sensible is said."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # PIL would decode the whole picture to look for it behind the pixels
-    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - decoders raise anything at all; the pixels do not need it
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -172,9 +301,20 @@ def _pixels(image: ImageFile, orientation: int) -> DecodedImage:
         return DecodedImage(np.repeat(grey[:, :, None], 3, axis=2), (*steps, "16 bit to 8", "grey to RGB"))
     if image.mode in _KINDS:
         steps.append(f"{_KINDS[image.mode]} to RGB")
+    if image.format == "TIFF" and image.tag_v2.get(_SAMPLES_TAG, 1) > len(image.getbands()):  # type: ignore[attr-defined]
+        steps.append("further bands dropped")
     if image.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in image.info:
         steps.append("alpha dropped")
-    return DecodedImage(np.array(_rgb(upright), dtype=np.uint8, order="C"), tuple(steps))
+    pixels = np.empty((upright.height, upright.width, 3), np.uint8)
+    rows = max(1, _PIXELS_AT_ONCE // upright.width)
+    for top in range(0, upright.height, rows):  # one go for most: a large one does not need its memory three times
+        part = (
+            upright
+            if rows >= upright.height
+            else upright.crop((0, top, upright.width, min(upright.height, top + rows)))
+        )
+        pixels[top : top + rows] = np.asarray(_rgb(part))
+    return DecodedImage(pixels, tuple(steps))
 
 
 def _reads_high_bytes(image: ImageFile) -> bool:
@@ -211,6 +351,8 @@ def _eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """The picture in mode RGB, alpha dropped."""
+    if image.mode == "RGB":
+        return image
     if image.mode == "LAB":
         return _from_lab(image)
     if image.mode == "P":
@@ -232,6 +374,10 @@ def _from_lab(image: Image.Image) -> Image.Image:
 
 
 def _told(error: Exception) -> str:
-    """The error in one line that is the same on each run."""
+    """The error in one line that is the same on each run, can be printed, and does not fill the screen."""
+    if isinstance(error, struct.error) or isinstance(error.__cause__, struct.error):
+        return "it ends in its header"
     lines = str(error).strip().splitlines()
-    return lines[0] if lines and " at 0x" not in lines[0] else type(error).__name__
+    text = lines[0] if lines and " at 0x" not in lines[0] else type(error).__name__
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 1]}…"

@@ -1,7 +1,9 @@
 """The folder of a config while it is being built: who builds, from which plan, and which shards are done.
 
-``<config>/.build/`` holds ``plan.json`` and one small file a finished shard. It goes away when the manifest is
-written. A shard counts as finished only if its file has the recorded size and sha256.
+``<config>/.build/`` holds ``plan.json``, one small file a finished shard and one lock file a shard that somebody works
+on. It goes away when the manifest is written. One file an entry, because several machines cannot append to one file of
+a shared folder without tearing each other's lines. A resume believes an entry only where the shard's file has the
+recorded size and sha256.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,10 +22,15 @@ from typing import Any, TypeVar
 from latentstore.errors import ManifestError, NotSealedError, PlanMismatchError, RequestError
 from latentstore.hashing import sha256_of
 from latentstore.json_records import parse, plain
-from latentstore.manifest import Manifest, ShardInfo, SkippedInfo
+from latentstore.locks import Holder, Lock, holder_of, is_held, take
+from latentstore.manifest import HalvedInfo, Manifest, RetriedInfo, ShardInfo, SkippedInfo
 from latentstore.plan import PlannedShard
 
 JOURNAL = ".build"
+PLAN = "plan.json"
+TRIES = 5
+"""To claim a folder: who asks for a build's status holds its lock for an instant."""
+SECONDS_BETWEEN_TRIES = 0.05
 Record = TypeVar("Record")
 
 
@@ -43,29 +51,79 @@ class FinishedShard:
     """Sum over its pictures of the PSNR that storing cost."""
     lost_pictures: int = 0
     """How many pictures that is; 0 where it was not measured."""
+    retried: tuple[RetriedInfo, ...] = ()
+    halved: tuple[HalvedInfo, ...] = ()
+    by: Holder | None = None
+    """Who finished it, and when; never in a manifest, whose bytes do not depend on it."""
+
+    @property
+    def by_this_process(self) -> bool:
+        """Whether this very process finished it."""
+        return self.by is not None and self.by.is_this_process
+
+
+@dataclass(frozen=True)
+class PlannedShards:
+    """Every shard of a build, noted for who asks how far it is."""
+
+    shards: tuple[PlannedShard, ...]
 
 
 class BuildFolder:
-    """A config's folder, claimed by one builder for one plan."""
+    """A config's folder while one plan is built in it, by one builder and its workers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._journal = folder / JOURNAL
 
     def finished(self, planned: PlannedShard) -> FinishedShard | None:
-        """What the journal says of this shard, if its file still is what was written."""
+        """What the journal says of this shard, if its file still is what was written: its sha256 is looked at."""
+        entry = self.noted(planned)
+        return entry if entry is not None and sha256_of(self.folder / entry.shard.path) == entry.shard.sha256 else None
+
+    def noted(self, planned: PlannedShard) -> FinishedShard | None:
+        """What the journal says of this shard, if its file has the size that was written."""
         try:
             data = json.loads(self._entry(planned).read_text(encoding="utf-8"))
             entry = parse(FinishedShard, data)
         except (FileNotFoundError, ValueError, ManifestError):
             return None
         path = self.folder / entry.shard.path
-        intact = path.is_file() and path.stat().st_size == entry.shard.bytes and sha256_of(path) == entry.shard.sha256
-        return entry if intact else None
+        return entry if path.is_file() and path.stat().st_size == entry.shard.bytes else None
+
+    def forget(self, planned: PlannedShard) -> None:
+        """What the journal says of this shard is not so: it is to be built again."""
+        self._entry(planned).unlink(missing_ok=True)
 
     def finish(self, planned: PlannedShard, entry: FinishedShard) -> None:
         """Remember that this shard is done."""
         write_atomically(self._entry(planned), json.dumps(plain(entry), allow_nan=False))
+
+    def take(self, planned: PlannedShard) -> Lock | None:
+        """The shard for this worker alone; None while another works on it. Who died holds nothing."""
+        try:
+            lock = take(self._lock(planned))
+        except FileNotFoundError:
+            if self.is_sealed:
+                return None
+            raise
+        return lock if isinstance(lock, Lock) else None
+
+    def worked_on_by(self, planned: PlannedShard) -> Holder | None:
+        """Who works on this shard now; None where nobody does."""
+        path = self._lock(planned)
+        return holder_of(path) if is_held(path) else None
+
+    @property
+    def builder(self) -> Holder | None:
+        """Who has claimed the folder now; None where nobody has."""
+        path = self._journal / "lock"
+        return holder_of(path) if is_held(path) else None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the journal is gone."""
+        return not self._journal.is_dir()
 
     def remember(self, name: str, record: object) -> None:
         """Keep a record that a later run of the same plan must use again."""
@@ -81,11 +139,19 @@ class BuildFolder:
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest and give it back as written; now the dataset is complete and the journal is gone."""
         written = manifest.write(self.folder)
-        shutil.rmtree(self._journal, ignore_errors=True)
+        sync_folder(self.folder)
+        tidy(self.folder)
         return written
+
+    def refuse_other_plan(self, fingerprint: Mapping[str, Any]) -> None:
+        """PlanMismatchError where another plan than this one was begun here."""
+        _refuse_other_plan(self.folder, _read_plan(self._journal / PLAN), fingerprint)
 
     def _entry(self, planned: PlannedShard) -> Path:
         return self._journal / f"{planned.split}-{planned.index:05d}.json"
+
+    def _lock(self, planned: PlannedShard) -> Path:
+        return self._journal / f"{planned.split}-{planned.index:05d}.lock"
 
 
 @contextmanager
@@ -102,15 +168,30 @@ def claim(folder: Path, fingerprint: Mapping[str, Any]) -> Iterator[BuildFolder]
     except OSError as error:
         raise RequestError(f"Cannot write into {folder}: {error.strerror}; choose another --out.") from error
     with _lock(journal / "lock", folder):
-        plan = journal / "plan.json"
-        _refuse_other_plan(folder, _known_plan(plan), fingerprint)
+        plan = journal / PLAN
+        _refuse_other_plan(folder, _read_plan(plan), fingerprint)
         write_atomically(plan, json.dumps(fingerprint, indent=2))
         yield BuildFolder(folder)
 
 
+def known_plan(folder: Path) -> Mapping[str, Any] | None:
+    """The plan that a config's folder holds the result, or the beginning, of; None where there is none."""
+    try:
+        return Manifest.read(folder).build.plan
+    except NotSealedError:
+        return _read_plan(folder / JOURNAL / PLAN)
+
+
 def tidy(folder: Path) -> None:
-    """Remove what a build that was stopped right after sealing left behind."""
-    shutil.rmtree(folder / JOURNAL, ignore_errors=True)
+    """Remove what is needed only until a config is sealed.
+
+    First under another name, in one step: a worker that looks at the journal sees all of it, or that it is gone.
+    """
+    old = folder / f"{JOURNAL}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        (folder / JOURNAL).rename(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | None:
@@ -136,12 +217,24 @@ def write_atomically(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
-def _known_plan(plan: Path) -> Mapping[str, Any] | None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on disk for good; a system that cannot do that for folders does it by itself."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_plan(plan: Path) -> Mapping[str, Any] | None:
     try:
         known = json.loads(plan.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return known if isinstance(known, Mapping) else {}
 
@@ -175,20 +268,17 @@ def _refuse_other_plan(folder: Path, known: Mapping[str, Any] | None, wanted: Ma
 
 @contextmanager
 def _lock(path: Path, folder: Path) -> Iterator[None]:
-    """Hold the lock while building; the system lets go of it when the process ends, however it ends."""
+    """Hold the folder's lock while building; a builder that died holds nothing."""
+    for _ in range(TRIES):
+        lock = take(path)
+        if isinstance(lock, Lock):
+            break
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    else:
+        who = f" ({lock})" if lock is not None else ""
+        message = f"Another process is building into {folder}{who}: wait until it is done, then type the command again."
+        raise RequestError(message)
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system: two builders are not noticed there
         yield
-        return
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            message = f"Another process is building into {folder}: wait until it is done, then type the command again."
-            raise RequestError(message) from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_UN)
+    finally:
+        lock.release()

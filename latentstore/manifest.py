@@ -252,6 +252,30 @@ class SkippedInfo:
 
 
 @dataclass(frozen=True)
+class RetriedInfo:
+    """A picture whose latent was not finite in the dtype of the build, and was computed in float32."""
+
+    id: str
+    split: str
+    position: int
+    """Its place in the planned order of its split."""
+
+
+@dataclass(frozen=True)
+class HalvedInfo:
+    """A batch that was too large for the memory there was, and was computed in parts."""
+
+    split: str
+    start: int
+    """Its first place in the planned order of its split."""
+    stop: int
+    """The place after its last one."""
+    rows_at_once: int
+    stage: str
+    """``encode`` or ``decode``."""
+
+
+@dataclass(frozen=True)
 class BuildInfo:
     """How it was built."""
 
@@ -266,6 +290,10 @@ class BuildInfo:
     duplicates: Duplicates = field(default_factory=Duplicates)
     conversions: Mapping[str, int] = field(default_factory=dict)
     """How many pictures needed which conversion to become 8-bit RGB."""
+    retried: tuple[RetriedInfo, ...] = field(default=(), metadata=ONLY_WHERE_SET)
+    """Pictures that are not in the dtype of the others."""
+    halved: tuple[HalvedInfo, ...] = field(default=(), metadata=ONLY_WHERE_SET)
+    """Batches that are not as large as planned."""
 
 
 @dataclass(frozen=True)

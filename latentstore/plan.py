@@ -40,6 +40,8 @@ SHARD_PAYLOAD_BYTES = 128 << 20
 MAX_PSNR_DROP = 0.02
 """dB: what a storage that is to be chosen may cost where nobody says."""
 LARGEST_STEP = 4.0
+MAX_BAD = 0.05
+"""Share of the pictures that may be unusable where nobody says."""
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -68,6 +70,9 @@ class BuildPlan:
     """``shuffled``: a seeded permutation of the pictures; ``source``: as the source gives them."""
     seed: int = 0
     batch_size: int = 16
+    find_batch_size: bool = False
+    """Take the size that the VAE is fastest with on this machine in place of ``batch_size``: what the folder was begun
+    with, else what is measured once."""
     rows_per_shard: int | None = None
     """None: so many that a shard holds 128 MiB of payload."""
     device: str = "cpu"
@@ -75,8 +80,17 @@ class BuildPlan:
     """Of the VAE's arithmetic; ``auto`` stands for what its row found fastest. Metrics and storage see float32."""
     thumbnail: int = SIDE
     """Longest side in pixels of the thumbnails of decoded latents that every row gets; 0: none."""
+    threads: int | None = None
+    """That torch computes with on a CPU, whose kernels round differently for another number; None: what the folder was
+    begun with, else what torch has."""
     strict: bool = False
     """Stop at the first picture that cannot be used, instead of skipping and listing it."""
+    max_bad: float = MAX_BAD
+    """Share of the pictures, 0 to 1, that may be skipped; with more the build stops, as that hints at a wrong source.
+
+    One picture may always be skipped, unless the share is 0. It decides whether there is a dataset, not what is in it,
+    so it may be another one when a build is continued.
+    """
 
     def __post_init__(self) -> None:
         if not self.config:
@@ -114,7 +128,9 @@ class BuildPlan:
                 f"Expected thumbnails with a longest side of up to {LARGEST_SIDE} pixels, or 0 for none, "
                 f"found {self.thumbnail}."
             )
-        for name in ("batch_size", "rows_per_shard", "calibration"):
+        if not 0 <= self.max_bad <= 1:
+            raise RequestError(f"Expected a max_bad from 0 to 1, the share of the pictures, found {self.max_bad:g}.")
+        for name in ("batch_size", "rows_per_shard", "calibration", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RequestError(f"Expected {name} of 1 or more, found {value}.")
@@ -136,6 +152,7 @@ class BuildPlan:
             "posterior": vae.posterior,
             "device": self.device.split(":")[0],
             "dtype": self.dtype,
+            **({"threads": self.threads} if self.threads is not None else {}),
             "memory_format": self.vae.memory_format,
             **self._storage_plan(),
             "container": self.container.name,

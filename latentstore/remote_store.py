@@ -22,6 +22,7 @@ from latentstore.errors import DamagedShardError, ManifestError, MissingFileErro
 from latentstore.locations import HubRepository, ListedFile, LocalFolder, RemoteUrl
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
+from latentstore.quarantine import SKIPPED
 from latentstore.remote_files import HubFolder, RemoteFolder, open_folder
 from latentstore.store import LatentStore, check_known
 
@@ -101,6 +102,8 @@ class RemoteStore(LatentStore):
             for shard in split.shards:
                 with suppress(MissingFileError):
                     asked[shard.path] = ListedFile(self.files.size(shard.path))
+        with suppress(MissingFileError):
+            asked[SKIPPED] = ListedFile(self.files.size(SKIPPED))
         return asked
 
     @property

@@ -33,6 +33,7 @@ from latentstore.pixels import pictures_behind, tiles_behind
 from latentstore.plan import BuildPlan, PlannedRows
 from latentstore.preview import write_preview
 from latentstore.quality import MetricSummary, summarise
+from latentstore.quarantine import write_skipped
 from latentstore.shard_totals import ShardTotals
 from latentstore.sources.table import ingest_report
 
@@ -82,7 +83,7 @@ class Sealing:
 
 
 def seal(work: BuildFolder, done: Sealing) -> Manifest:
-    """Index and preview beside the shards, then the manifest, then the card of the whole repository."""
+    """Index, preview and list of the skipped beside the shards, then the manifest, then the card of the repository."""
     index = collect_index(work.folder, done.plan.container, done.schema, done.totals.split_infos)
     if not index["id"]:
         raise SourceError(f"None of the {done.rows.total} pictures could be used; the first: {_first_reason(done)}")
@@ -98,6 +99,7 @@ def seal(work: BuildFolder, done: Sealing) -> Manifest:
         storage=done.chosen.open(),
         container=done.plan.container,
     )
+    write_skipped(work.folder, manifest.build.skipped)
     sealed = work.seal(manifest)
     write_card(work.folder.parent)
     return sealed
@@ -249,6 +251,8 @@ def _manifest(done: Sealing, index: Mapping[str, Sequence[Any]], file: ShardInfo
             skipped=_skipped(done),
             duplicates=find_duplicates(index),
             conversions=dict(sorted(sum((Counter(shard.conversions) for shard in done.shards), Counter()).items())),
+            retried=tuple(entry for shard in done.shards for entry in shard.retried),
+            halved=tuple(entry for shard in done.shards for entry in shard.halved),
         ),
         columns=done.schema.features,
         thumbnail=plan.thumbnail,

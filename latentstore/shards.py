@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.hashing import sha256_of
+from latentstore.journal import sync_folder
 from latentstore.manifest import ShardInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,16 +28,31 @@ ROWS_AT_ONCE = 256
 
 
 def write_shard(
-    folder: Path, name: str, container: ContainerRow, schema: ShardSchema, layout: str, blocks: Iterable[RowBlock]
+    folder: Path,
+    name: str,
+    container: ContainerRow,
+    schema: ShardSchema,
+    layout: str,
+    blocks: Iterable[RowBlock],
+    *,
+    timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> ShardInfo:
-    """Write one shard and say what it is; under its final name it is whole or not there at all."""
+    """Write one shard and say what it is; under its final name it is whole or not there at all.
+
+    ``timed`` gives a context for each of ``write``, ``hash`` and ``sync``, by which their time can be taken.
+    """
     counted = _Counted(blocks)
     partial = folder / f".{name}.partial"
-    container.write(partial, schema, layout, counted)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    info = ShardInfo(path=name, rows=counted.rows, bytes=partial.stat().st_size, sha256=sha256_of(partial))
-    partial.replace(folder / name)
+    with timed("write"):
+        container.write(partial, schema, layout, counted)
+    with timed("hash"):
+        digest = sha256_of(partial)
+    with timed("sync"):
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        info = ShardInfo(path=name, rows=counted.rows, bytes=partial.stat().st_size, sha256=digest)
+        partial.replace(folder / name)
+        sync_folder(folder)
     return info
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from latentstore import (
     folder_source,
     load_latents,
     open_store,
+    shard_work,
 )
 from latentstore.ahead import ahead
 from latentstore.errors import MixedSizesError, NotSealedError, PlanMismatchError, RequestError, SourceError
@@ -257,7 +257,7 @@ def test_bad_pictures_are_skipped_counted_and_listed_with_their_reason(tmp_path:
     photos = write_pictures(tmp_path / "photos", {f"sea/{name}.png": (40, 40) for name in "abcdefg"})
     (photos / "sea" / "broken.png").write_bytes(b"not a picture")
     (photos / "sea" / "empty.jpg").write_bytes(b"")
-    manifest = build(plan(source=folder_source(str(photos))), tmp_path / "out")
+    manifest = build(plan(source=folder_source(str(photos)), max_bad=0.25), tmp_path / "out")
     assert manifest.rows == 7
     assert manifest.source.images == {"train": 9}
     assert sorted(skipped.source_path for skipped in manifest.build.skipped) == ["sea/broken.png", "sea/empty.jpg"]
@@ -384,7 +384,7 @@ def spoiled(factor: float) -> VaeRow:
 
 
 def test_a_users_own_vae_row_works_and_latents_that_are_not_finite_are_quarantined(tmp_path: Path) -> None:
-    manifest = build_scenes(tmp_path, vae=spoiled(1.0))
+    manifest = build_scenes(tmp_path, vae=spoiled(1.0), max_bad=1.0)
     assert 0 < len(manifest.build.skipped) < 30
     assert manifest.rows + len(manifest.build.skipped) == 30
     assert {skipped.reason for skipped in manifest.build.skipped} == {"the VAE gave a latent that is not finite"}
@@ -519,8 +519,7 @@ def test_a_stream_of_mixed_sizes_is_refused_with_tiles_too(tmp_path: Path) -> No
 
 def test_encoding_ahead_of_measuring_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = build_scenes(tmp_path / "plain")
-    module = sys.modules["latentstore.build"]  # the package has a function of that name
-    monkeypatch.setattr(module, "_while_measuring", lambda _, batches: ahead(batches, 2))
+    monkeypatch.setattr(shard_work, "_while_measuring", lambda _, batches: ahead(batches, 2))
     assert build_scenes(tmp_path / "ahead").splits == plain.splits
 
 

@@ -19,7 +19,8 @@ from scenes import build_scenes, plan, scenes, smooth_picture, write_pictures
 from latentstore import CHECKS, CONTAINERS, STORAGES, VAES, Preparation, VerifyReport, build, folder_source, verify
 from latentstore.checks.interface import CheckResult, CheckRow, Finding, Inspection
 from latentstore.errors import NotSealedError, RequestError, SourceError, StoreError
-from latentstore.manifest import Manifest
+from latentstore.manifest import Manifest, SkippedInfo
+from latentstore.quarantine import SKIPPED, write_skipped
 from latentstore.thumbnails import thumbnail_of
 
 SHARDS = FIRST, SECOND, THIRD = tuple(f"train-0000{number}-of-00003.parquet" for number in range(3))
@@ -149,6 +150,11 @@ def retype_a_column(folder: Path) -> None:
     reseal(folder)
 
 
+def list_a_skipped_picture(folder: Path) -> None:
+    """In the list, not in the manifest."""
+    write_skipped(folder, [SkippedInfo("x", "x.png", "none", "train", 5)])
+
+
 def reorder_columns(folder: Path) -> None:
     table = pq.read_table(folder / FIRST)
     pq.write_table(
@@ -262,6 +268,7 @@ DAMAGES = [
     Damage("files", FIRST, remove_shard, "a missing shard"),
     Damage("files", "train-00003-of-00003.parquet", add_shard, "a shard too many"),
     Damage("files", FIRST, truncate, "a truncated shard"),
+    Damage("files", SKIPPED, list_a_skipped_picture, "a skipped picture that was invented"),
     Damage("index", INDEX, lambda folder: (folder / INDEX).unlink(), "no index"),
     Damage("index", INDEX, change_index_without_mending, "an index of other bytes"),
     Damage("index", INDEX, reorder_index, "an index in another order"),
@@ -558,6 +565,11 @@ def test_a_skipped_picture_that_was_invented_is_noticed(folder: Path) -> None:
     entry = {"id": "x", "source_path": "x.png", "reason": "none", "split": "train", "position": 5}
     edit_manifest(folder, "build.skipped", [entry])
     edit_manifest(folder, "source.images.train", 31)
+    report = verify(folder)
+    assert failed(report) == {"files": [SKIPPED], "source": [MANIFEST]}
+    (finding,) = result_of(report, "files").findings
+    assert finding.message == "is missing, but the manifest lists 1 skipped picture"
+    write_skipped(folder, [SkippedInfo(**entry)])  # type: ignore[arg-type]
     assert failed(verify(folder)) == {"source": [MANIFEST]}
 
 

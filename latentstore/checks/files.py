@@ -1,9 +1,17 @@
-"""The shard files: that they are there, that their bytes are those that were written, that they can be read."""
+"""The shard files, and the list of what is in none of them: there, with the bytes that were written, readable."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from latentstore.checks.interface import Finding, Findings, Inspection, ShardVisit, counted
 from latentstore.hashing import sha256_of
+from latentstore.quarantine import SKIPPED, skipped_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from latentstore.file_records import ListedFile
 
 
 def check_files(inspection: Inspection) -> Findings:
@@ -23,9 +31,21 @@ def check_files(inspection: Inspection) -> Findings:
     names = {name for name in found if name.endswith(f".{container.suffix}") and not name.startswith(".")}
     for name in sorted(names - set(listed) - {inspection.manifest.index.path}):
         yield Finding(name, "is not listed in the manifest")
+    yield from _skipped_file(inspection, found)
     hashed = sum(path in found and found[path].sha256 is not None for path in listed)
     known = f", the sha256 of {hashed:,} from its listing" if inspection.store.is_remote else ""
     inspection.note = f"{counted(len(listed), 'shard')}{known}"
+
+
+def _skipped_file(inspection: Inspection, found: Mapping[str, ListedFile]) -> Findings:
+    """The list of skipped pictures is the one in the manifest; of a copy that lies elsewhere, by its size."""
+    skipped, store = inspection.manifest.build.skipped, inspection.store
+    wanted = skipped_lines(skipped).encode()
+    if SKIPPED not in found:
+        if skipped:
+            yield Finding(SKIPPED, f"is missing, but the manifest lists {counted(len(skipped), 'skipped picture')}")
+    elif found[SKIPPED].size != len(wanted) or not (store.is_remote or (store.folder / SKIPPED).read_bytes() == wanted):
+        yield Finding(SKIPPED, "does not list the skipped pictures that the manifest does")
 
 
 def check_hashes(inspection: Inspection, shard: ShardVisit) -> Findings:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentstore.build import BuildProgress, Progress, build
+from latentstore.build import build
+from latentstore.build_progress import BuildProgress, Progress
 from latentstore.comparison.chosen import CURVE_PICTURES, ChosenPictures
 from latentstore.comparison.onlooker import Onlooker, OnlookingMetrics, RememberingVae
 from latentstore.comparison.protocols import OURS, ColumnRow, ProtocolRow, Score
@@ -200,6 +201,7 @@ class _Workshop:
             device=self.device,
             dtype=self.dtype,
             thumbnail=0,  # so that stored bytes are those of numbers and columns
+            max_bad=1.0,  # the report says how many could not be used
         )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from latentstore.build import BuildProgress
+from latentstore.build_progress import BuildProgress
 
 
 @dataclass(frozen=True)

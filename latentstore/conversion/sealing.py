@@ -15,6 +15,7 @@ from latentstore.manifest import ConversionInfo, Manifest, StorageInfo
 from latentstore.metrics.table import METRICS
 from latentstore.preview import FILE_NAME as PREVIEW
 from latentstore.preview import write_preview
+from latentstore.quarantine import write_skipped
 from latentstore.seal import INDEX, index_info, refuse_loss, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import ShardTotals
 
@@ -44,6 +45,7 @@ def sealed(conversion: Conversion, work: BuildFolder, converted: Sequence[Conver
         size=size_ledger(conversion.schema, index, totals.stored_bytes, totals.entropy_bytes, pictures),
     )
     _preview(conversion, work.folder, manifest, index)
+    write_skipped(work.folder, manifest.build.skipped)
     written = work.seal(manifest)
     write_card(work.folder.parent)
     return written

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from latentstore.metrics.frechet import FrechetDistance
 from latentstore.metrics.inception import FID_INCEPTION, INCEPTION, STUDY_INCEPTION
-from latentstore.metrics.interface import MetricRow, SetMetricRow
+from latentstore.metrics.interface import MetricRow, Scorer, SetMetricRow
 from latentstore.metrics.kernel_distance import GaussianDistance, PolynomialDistance
 from latentstore.metrics.lpips import ALEXNET, VGG16, load_alex, load_vgg
 from latentstore.metrics.pixel_error import batch_mean_psnr, mae, pooled_psnr, psnr
 from latentstore.metrics.ssim import ssim, ssim_vaes4rs
 from latentstore.metrics.weights import WeightsFile
 from latentstore.named_table import NamedTable
+
+
+def _without_weights(scorer: Scorer, _: Mapping[str, Path]) -> Scorer:
+    """What loads a metric that is a function already; rows are sent to other processes, and a lambda cannot be."""
+    return scorer
+
 
 METRICS: NamedTable[MetricRow] = NamedTable(
     "metric",
@@ -28,7 +36,7 @@ METRICS: NamedTable[MetricRow] = NamedTable(
                 "over all pixels and channels; identical pictures score infinity and are counted apart; pooled is the "
                 "same formula on the MSE of all pictures together, each weighted by its number of pixels."
             ),
-            load=lambda _: psnr,
+            load=partial(_without_weights, psnr),
             pool=pooled_psnr,
             default=True,
         ),
@@ -42,7 +50,7 @@ METRICS: NamedTable[MetricRow] = NamedTable(
                 "sigma 1.5, K1 0.01, K2 0.03, population covariance, averaged over the three channels and the places "
                 "where the window lies inside the picture; undefined where a side is shorter than 11 pixels."
             ),
-            load=lambda _: ssim,
+            load=partial(_without_weights, ssim),
             default=True,
         ),
         MetricRow(
@@ -54,7 +62,7 @@ METRICS: NamedTable[MetricRow] = NamedTable(
                 "Mean absolute difference of the 8-bit RGB values of each picture over all pixels and channels, "
                 "divided by 255, so that 0 is identical and 1 is black against white."
             ),
-            load=lambda _: mae,
+            load=partial(_without_weights, mae),
             default=True,
         ),
         MetricRow(
@@ -94,7 +102,7 @@ METRICS: NamedTable[MetricRow] = NamedTable(
                 "and the whole picture mirrored at its edges (torchmetrics); undefined where a side is shorter than 6 "
                 "pixels."
             ),
-            load=lambda _: ssim_vaes4rs,
+            load=partial(_without_weights, ssim_vaes4rs),
         ),
     ],
 )

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentstore.errors import BadImageError, LatentStoreError, RequestError, SourceError
-from latentstore.image_decoding import DecodedImage, decode_image, image_size
+from latentstore.image_decoding import DecodedImage, decode_image, image_size, read_picture
 from latentstore.named_table import unknown_name
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.interface import OpenSource
@@ -478,10 +478,7 @@ def _file(path: str | None) -> bytes | None:
     if path is None:
         return None
     if "://" not in path:
-        try:
-            return Path(path).read_bytes()
-        except OSError as error:
-            raise BadImageError(f"cannot be read: {error.strerror}") from error
+        return read_picture(path)
     from datasets.utils.file_utils import xopen
 
     try:

@@ -1,7 +1,8 @@
 """A folder of pictures: the folders in it are the classes.
 
 Read are files that end in jpg, jpeg, png, tif, tiff, webp or bmp, in any case, at any depth; what starts with a dot is
-not looked at. Order: by relative path, code point by code point, whatever the file system says.
+not looked at. Order: by relative path, code point by code point, whatever the file system says. What is called like a
+picture and is none is skipped, counted and named: a pipe, a socket, a dead link, a folder without pictures.
 
 Classes: a picture's folder ("urban/airport") without the leading names that all pictures in folders share ("data"),
 but never without any; sorted. Where classes exist, a picture that lies beside the class folders has none: it is
@@ -18,12 +19,13 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentstore.errors import BadImageError, SourceError
-from latentstore.image_decoding import decode_image, image_size
+from latentstore.image_decoding import decode_image, image_size, read_picture
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.interface import OpenSource, SourceRow
 from latentstore.sources.naming import check_options, printable, unique_ids
@@ -36,6 +38,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 
 SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
 """Folder names, case-folded, that are splits rather than classes."""
+
+MAX_REPEATS = 10_000
+"""How often links may lead to folders that were looked into already: ten that all link to each other have 10! ways."""
 
 _BESIDE = "lies beside the class folders, so it has no class"
 _BESIDE_SPLITS = "lies beside the split folders, so it belongs to no split"
@@ -80,12 +85,10 @@ class _FolderSplit:
         if picture.fault:
             return SkippedTile(picture.id, path, picture.fault)
         try:
-            data = Path(self.root, picture.path).read_bytes()
+            data = read_picture(os.path.join(self.root, picture.path))  # noqa: PTH118
             decoded = decode_image(data)
         except BadImageError as error:
             return SkippedTile(picture.id, path, str(error))
-        except OSError as error:
-            return SkippedTile(picture.id, path, f"cannot be read: {error.strerror}")
         return Tile(
             id=picture.id,
             pixels=decoded.pixels,
@@ -172,10 +175,12 @@ def _no_pictures(location: str, others: int) -> str:
 def _listed(root: str) -> tuple[list[str], int, list[str]]:
     """Relative paths of the pictures, sorted; the number of other files; what could not be looked into."""
     paths: list[str] = []
+    named_alike: list[str] = []
     others = 0
     notes: list[str] = []
     # each with the folders above it, by device and number: a link back to one of them is a loop
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    seen: Counter[tuple[int, int]] = Counter()
     while waiting:
         folder, above = waiting.pop()
         here = os.path.join(root, folder)  # noqa: PTH118
@@ -188,17 +193,46 @@ def _listed(root: str) -> tuple[list[str], int, list[str]]:
         number = (status.st_dev, status.st_ino)
         if number in above:
             continue
+        if _named_like_a_picture(folder):
+            named_alike.append(folder)
+        seen[number] += 1
+        if seen.total() - len(seen) > MAX_REPEATS:
+            raise SourceError(_tangled(root))
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith("."):
                 continue
             if _is_folder(entry):
                 waiting.append((path, above | {number}))
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES) and _is_readable_kind(entry):
+            elif _named_like_a_picture(entry.name):  # pipes and dead links too: why they are none is said on reading
                 paths.append(path)
             else:
                 others += 1
+    with_pictures = _folders_above(paths)
+    paths += [folder for folder in named_alike if folder not in with_pictures]
     return sorted(paths), others, sorted(notes)
+
+
+def _named_like_a_picture(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _folders_above(paths: Iterable[str]) -> set[str]:
+    """Every folder that one of the paths leads through."""
+    found: set[str] = set()
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
+
+
+def _tangled(root: str) -> str:
+    return (
+        f"The folder {printable(root)!r} has links that lead to the same folders again, more than {MAX_REPEATS:,} "
+        "times: give a folder without them."
+    )
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -206,11 +240,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
-
-
-def _is_readable_kind(entry: os.DirEntry[str]) -> bool:
-    """A file, or a link (a dead one is reported when it is read); no pipe or device, which would block."""
-    return entry.is_symlink() or entry.is_file()
 
 
 def _shared(folders: Iterable[tuple[str, ...]]) -> int:

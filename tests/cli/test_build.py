@@ -438,3 +438,20 @@ def test_byte_identical_pictures_are_reported(run: Run, pictures: Path, tmp_path
     (pictures / "copies" / "again.png").write_bytes(first.read_bytes())
     result = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "out")
     assert "2 pictures in 1 set" in result.stdout, result.stdout
+
+
+def test_more_bad_pictures_than_allowed_stop_it_and_the_option_is_named(
+    run: Run, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "lake" / "empty.png").touch()
+    build_them = ("build", pictures, "--vae", "pool8", "--out", tmp_path / "out")
+    result = run(*build_them)
+    assert result.exit_code == 1
+    assert "2 or more of 8 pictures cannot be used, but no more than 5 % may be bad" in result.stderr
+    assert "lake/empty.png': empty file" in result.stderr
+    assert not (tmp_path / "out" / "tiny-pool8" / "manifest.json").exists()
+    result = run(*build_them, "--max-bad", "0.25")
+    assert result.exit_code == 0
+    assert "skipped  2 pictures" in result.stdout
+    assert len((tmp_path / "out" / "tiny-pool8" / "skipped.jsonl").read_text(encoding="ascii").splitlines()) == 2
+    assert run(*build_them, "--max-bad", "5").exit_code == 2

@@ -90,4 +90,7 @@ def test_a_pipe_gets_no_escapes(run_installed: RunInstalled) -> None:
 def test_an_unknown_table_is_a_usage_error(run: Run) -> None:
     result = run("list", "vae")
     assert result.exit_code == 2
-    assert "'vae' is not one of 'vaes', 'sources', 'storages', 'containers', 'metrics', 'checks'." in result.stderr
+    assert (
+        "'vae' is not one of 'vaes', 'sources', 'storages', 'containers', 'metrics', 'engines', 'checks'."
+        in result.stderr
+    )

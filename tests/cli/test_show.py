@@ -157,7 +157,18 @@ def test_skipped_pictures_are_grouped_by_reason(manifest: Manifest) -> None:
         ("skipped", "6 pictures"),
         ("", "3: cut (0.png, 2.png and 1 more)"),
         ("", "1: empty (1.png)"),
-        ("", "and 2 more reasons: latentstore show"),
+        ("", "and 2 more kinds of reasons: latentstore show"),
     ]
     none = replace(manifest, build=replace(manifest.build, skipped=()))
     assert skipped_pairs(none, paths=1) == [("skipped", "no picture")]
+
+
+def test_reasons_that_differ_in_numbers_alone_are_one_kind_and_odd_names_stay_on_their_line(manifest: Manifest) -> None:
+    reasons = ["cut: 12 bytes", "1x1 is too small", "cut: 7 bytes", "2x2 is too small", "cut: 9 bytes"]
+    skipped = tuple(SkippedInfo(str(i), f"new\nline\x1b{i}.png", why, "train", i) for i, why in enumerate(reasons))
+    many = replace(manifest, build=replace(manifest.build, skipped=skipped))
+    assert skipped_pairs(many, paths=1) == [
+        ("skipped", "5 pictures"),
+        ("", r"3: such as: cut: 12 bytes (new\nline\x1b0.png and 2 more)"),
+        ("", r"2: such as: 1x1 is too small (new\nline\x1b1.png and 1 more)"),
+    ]

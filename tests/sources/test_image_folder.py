@@ -7,6 +7,7 @@ import io
 import os
 import posixpath
 import random
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -262,10 +263,45 @@ def test_a_linked_folder_is_followed(tmp_path: Path) -> None:
     assert list(labels(opened(root))) == ["a/1.png", "b/1.png"]
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    fill(tmp_path, ["a/1.png"])
-    os.mkfifo(tmp_path / "a" / "2.png")
-    assert len(opened(tmp_path).splits["train"]) == 1
+def test_what_is_no_file_is_skipped_with_its_kind_and_never_waited_for(tmp_path: Path) -> None:
+    fill(tmp_path, ["a/1.png", "a/full.png/inside.png"])
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "linked.png").symlink_to("pipe.png")
+    (tmp_path / "a" / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "a" / "folder.png" / "inner").mkdir(parents=True)
+    listener = socket.socket(socket.AF_UNIX)
+    here = os.open(tmp_path / "a", os.O_RDONLY)
+    try:
+        listener.bind(f"/proc/self/fd/{here}/socket.png")  # the path of a socket is a short one
+    finally:
+        os.close(here)
+        listener.close()
+    source = opened(tmp_path, labels=False)
+    found = {tile.source_path: getattr(tile, "reason", "") for tile in tiles(source)}
+    assert found == {
+        "a/1.png": "",
+        "a/full.png/inside.png": "",
+        "a/pipe.png": "a pipe, not a file",
+        "a/linked.png": "a pipe, not a file",
+        "a/device.png": "a device, not a file",
+        "a/folder.png": "a folder, not a file",
+        "a/socket.png": "a socket, not a file",
+    }
+    assert [size is None for size in source.splits["train"].sizes()] == [bool(reason) for reason in found.values()]
+
+
+def test_folders_that_all_link_to_each_other_are_refused_instead_of_walked_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from latentstore.sources import image_folder
+
+    fill(tmp_path, [f"{name}/1.png" for name in "abcdef"])
+    for name in "abcdef":
+        for other in set("abcdef") - {name}:
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    monkeypatch.setattr(image_folder, "MAX_REPEATS", 100)
+    with pytest.raises(SourceError, match=r"links that lead to the same folders again, more than 100 times"):
+        opened(tmp_path)
 
 
 def test_a_folder_that_cannot_be_listed_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,59 @@
+"""What an engine is: it runs the workers of a build somewhere, until every shard is finished.
+
+All engines run the same worker (`latentstore.worker`), so the bytes do not depend on which one it is. The coordinator
+(`build`) plans, claims the folder and calibrates before, and seals after; it looks for itself whether every shard is
+finished, so an engine need not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentstore.build_profile import BuildProfile
+    from latentstore.build_progress import Tell
+    from latentstore.shard_work import Bench
+    from latentstore.worker import BuildJob
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which process of how many this is, where something else than this library started them all."""
+
+    rank: int
+    world: int
+    local_rank: int = 0
+    """Among those of the same machine: which of its devices to compute on."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What an engine is given."""
+
+    job: BuildJob
+    """What workers in other processes need; see `latentstore.worker.work_on`."""
+    bench: Bench
+    """The coordinator's own, for a worker in this very process; see `latentstore.worker.finish_shards`."""
+    workers: int
+    tell: Tell
+    """To be called, in the thread that called the engine, with what workers tell."""
+
+
+@dataclass(frozen=True)
+class EngineRow:
+    """One engine, readable without loading anything heavy."""
+
+    name: str
+    summary: str
+    run: Callable[[Crew], list[BuildProfile]]
+    """Have the shards finished; what each worker that came to its end says of its time.
+
+    Raises what a worker raises, and LatentStoreError with one clear sentence where workers cannot be run. Workers that
+    die are no error while another one lives.
+    """
+    placed: bool = False
+    """Whether every worker is a process that runs ``build`` itself and is told its ``Placement``."""
+    extra: str = ""
+    """The optional dependencies of this package that it needs; empty where none."""

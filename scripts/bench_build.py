@@ -1,0 +1,301 @@
+"""How much of a bare VAE's speed a build keeps, where its time goes, and whether its memory grows with the dataset.
+
+    python scripts/bench_build.py                                       the demo VAE on drawn JPEG files, this machine
+    python scripts/bench_build.py --vaes sd --device cuda --dtype bfloat16 --images 2048 --batch-size 64
+    python scripts/bench_build.py --memory 1000,10000,50000 --vaes ''   peak memory only (pool8, 64x64)
+
+Three ways take turns on the same files, the fastest of --repeats runs of each is shown, by the clock and in seconds of
+the processor (which neighbours on the machine change little):
+
+bare    encode and decode of batches that are in memory already, nothing else: what cannot be undercut
+build   `latentstore.build`: read, encode, store, decode, PSNR, SSIM and MAE, write, hash, sync, journal
+study   the loop people write: one process, batch 64, files read with Pillow, one compressed .npz a picture, decode
+        and one PSNR a batch; nothing overlaps
+
+`sd` and the other names of `latentstore list vaes` without weights at hand get random weights: speed does not depend
+on them. "safety" is hashing, syncing and the journal, in percent of the build's time, as if nothing ran beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench_vaes import random_network, vae_of
+from PIL import Image
+
+from latentstore import STORAGES, VAES, BuildPlan, BuildProfile, BuildProgress, VaeRow, build, folder_source
+from latentstore.build_profile import STAGES
+from latentstore.sources.synthetic import CLASSES, draw_scene
+from latentstore.vaes.interface import LoadOptions, Vae
+
+DRAWN = 48
+"""Different pictures; further files are links to them, and are read and decoded like any other."""
+STUDY_BATCH = 64
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vaes", default="demo", help="names, with commas between them; empty for none")
+    parser.add_argument("--images", type=int, default=192)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--threads", type=int, help="of torch, on a CPU")
+    parser.add_argument("--rows-per-shard", type=int, default=64)
+    parser.add_argument(
+        "--memory", default="", help="numbers of images to measure peak memory with, such as 1000,10000"
+    )
+    parser.add_argument("--start", action="store_true", help="seconds from the command to the first encoded batch")
+    parser.add_argument("--one-build", help=argparse.SUPPRESS)  # what a measured process is started with
+    options = parser.parse_args()
+    if options.one_build:
+        one_build(json.loads(options.one_build))
+        return
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in filter(None, options.vaes.split(",")):
+            speed(name, Path(folder), options)
+        if options.start:
+            start(Path(folder), options)
+        counts = [int(count) for count in filter(None, options.memory.split(","))]
+        if counts:
+            memory(Path(folder), counts)
+
+
+# Speed ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RandomFamily:
+    """Loads an official architecture with random weights, once."""
+
+    loaded: Vae
+
+    def __call__(self, row: VaeRow, options: LoadOptions) -> Vae:  # noqa: ARG002 (the family's signature)
+        """That VAE."""
+        return self.loaded
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one run."""
+
+    wall: float
+    cpu: float
+    """Of all threads of this process: what a busy neighbour does not change much."""
+
+
+def clocks() -> Spent:
+    """Now."""
+    return Spent(time.perf_counter(), time.process_time())
+
+
+def since(began: Spent) -> Spent:
+    """From then to now."""
+    now = clocks()
+    return Spent(now.wall - began.wall, now.cpu - began.cpu)
+
+
+def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
+    """One VAE: the three ways, then the profile of the fastest build."""
+    row = VAES[name]
+    load = LoadOptions(options.device, options.dtype)
+    vae = row.load(device=load.device, dtype=load.dtype) if row.packaged or not row.repo else None
+    vae = vae or vae_of(row, random_network(row), load)
+    row = replace(row, family=RandomFamily(vae))
+    photos = pictures(folder / f"photos-{options.size}", options.images, options.size)
+    profiles: dict[float, BuildProfile] = {}
+    ways: dict[str, Callable[[], Spent]] = {
+        "bare": partial(bare, vae, photos, options),
+        "build": partial(built, row, photos, folder, options, profiles),
+        "study": partial(study, vae, photos, folder, options),
+    }
+    spent: dict[str, list[Spent]] = {way: [] for way in ways}
+    bare(vae, photos, options)  # once for the caches, the kernels' choices, and the files
+    for _ in range(options.repeats):
+        for way, run in ways.items():
+            spent[way].append(run())
+    best = {way: Spent(min(one.wall for one in found), min(one.cpu for one in found)) for way, found in spent.items()}
+    print(f"{name}: {options.images} JPEG files of {options.size}x{options.size}, {options.device} {options.dtype}")
+    for way, found in best.items():
+        wall, cpu = best["bare"].wall / found.wall, best["bare"].cpu / found.cpu
+        print(
+            f"  {way:6} {options.images / found.wall:9.1f} images/s   {wall:5.2f} of the bare VAE; processor {cpu:5.2f}"
+        )
+    show(profiles[best["build"].wall])
+
+
+def show(profile: BuildProfile) -> None:
+    """Where a build's time went."""
+    for stage, seconds in profile.stages.items():
+        print(f"    {stage:8} {seconds:8.2f} s {profile.share(seconds):7.1%}   {STAGES[stage].summary}")
+    print(
+        f"    VAE busy {profile.vae_share:.1%} of {profile.seconds:.2f} s, bottleneck {profile.bottleneck}, "
+        f"safety {profile.safety_share:.2%}"
+    )
+
+
+def bare(vae: Vae, photos: Path, options: argparse.Namespace) -> Spent:
+    """Seconds of encode and decode alone, on the same batches."""
+    batches = [to_float(batch) for batch in batches_of(photos, options.batch_size)]
+    if options.device != "cpu":
+        batches = [batch.pin_memory() for batch in batches]
+    done(options.device)
+    began = clocks()
+    for batch in batches:
+        vae.decode(vae.encode(batch).mean)
+    done(options.device)
+    return since(began)
+
+
+def built(
+    row: VaeRow, photos: Path, folder: Path, options: argparse.Namespace, profiles: dict[float, BuildProfile]
+) -> Spent:
+    """Seconds of a build's worker; opening before (but in the processor's seconds) and sealing after are left out."""
+    plan = BuildPlan(
+        source=folder_source(str(photos)),
+        vae=row,
+        batch_size=options.batch_size,
+        rows_per_shard=options.rows_per_shard,
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+    )
+    found: list[tuple[BuildProfile, float]] = []
+    began = clocks()
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        build(plan, out, profiled=lambda profile: found.append((profile, since(began).cpu)))
+    profile, cpu = found[0]
+    profiles[profile.seconds] = profile
+    return Spent(profile.seconds, cpu)
+
+
+def study(vae: Vae, photos: Path, folder: Path, options: argparse.Namespace) -> Spent:
+    """Seconds of the loop that published such latents: read, encode, one .npz a picture, decode, PSNR of the batch."""
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        began = clocks()
+        for number, batch in enumerate(batches_of(photos, STUDY_BATCH)):
+            pixels = to_float(batch)
+            latents = vae.encode(pixels).mean
+            for index, latent in enumerate(latents.to(torch.float16).cpu().numpy()):
+                np.savez_compressed(f"{out}/{number}-{index}.npz", latent=latent)
+            error = (vae.decode(latents).float().cpu() - pixels).square().mean()
+            float(-10 * torch.log10(error))
+        done(options.device)
+        return since(began)
+
+
+def batches_of(photos: Path, size: int) -> Iterator[list[np.ndarray[Any, Any]]]:
+    """Decoded files, so many at once."""
+    paths = sorted(photos.rglob("*.jpg"))
+    for start_at in range(0, len(paths), size):
+        yield [np.asarray(Image.open(path)) for path in paths[start_at : start_at + size]]
+
+
+def to_float(pictures_: list[np.ndarray[Any, Any]]) -> torch.Tensor:
+    """(N, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.stack(pictures_)).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+def done(device: str) -> None:
+    """Wait for an accelerator."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def pictures(folder: Path, count: int, size: int) -> Path:
+    """So many JPEG files, of which ``DRAWN`` differ."""
+    drawn: list[Path] = []
+    for number in range(count):
+        path = folder / CLASSES[number % len(CLASSES)] / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number < DRAWN:
+            scene = draw_scene(path.parent.name, (size, size), number)
+            Image.fromarray(scene).save(path, quality=90)
+            drawn.append(path)
+        else:
+            os.link(drawn[number % DRAWN], path)
+    return folder
+
+
+# Start and memory, each in a process of its own ----------------------------------------------------------------------
+
+
+def start(folder: Path, options: argparse.Namespace) -> None:
+    """Seconds from starting Python to the first encoded batch, files and packages in the system's cache."""
+    photos = pictures(folder / "start", 64, options.size)
+    found = [measured({"photos": str(photos), "vae": "demo", "first": True}) for _ in range(2)]
+    print(f"start to first encoded batch (demo, {options.size}x{options.size}): {found[-1]['seconds']:.1f} s")
+
+
+def memory(folder: Path, counts: list[int]) -> None:
+    """Peak resident memory of a whole build against the number of images."""
+    before: float | None = None
+    for count in counts:
+        photos = pictures(folder / f"memory-{count}", count, 64)
+        found = measured({"photos": str(photos), "vae": "pool8", "first": False})
+        before = before or found["megabytes"]
+        print(
+            f"{count:7,} images of 64x64, pool8: peak {found['megabytes']:6.0f} MB "
+            f"({found['megabytes'] / before:.2f} of the first), sealing included; "
+            f"{found['working']:6.0f} MB when the last shard was written ({count / found['seconds']:.0f} images/s)",
+            flush=True,
+        )
+
+
+def measured(job: dict[str, Any]) -> dict[str, float]:
+    """What a build in a process of its own says of itself."""
+    command = [sys.executable, __file__, "--one-build", json.dumps({**job, "began": time.time()})]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+class FirstBatchDone(Exception):  # noqa: N818
+    """Ends a build whose first batch was all that was asked for."""
+
+
+def one_build(job: dict[str, Any]) -> None:
+    """Build, and print seconds and peak memory."""
+    working = 0.0
+
+    def watch(progress: BuildProgress) -> None:
+        nonlocal working
+        if progress.stage == "encode" and job["first"]:
+            raise FirstBatchDone
+        if progress.stage == "encode":
+            working = peak()
+
+    plan = BuildPlan(
+        source=folder_source(job["photos"]), vae=VAES[job["vae"]], storage=STORAGES["float16"], rows_per_shard=2048
+    )
+    with tempfile.TemporaryDirectory(dir=Path(job["photos"]).parent) as out, suppress(FirstBatchDone):
+        build(plan, out, progress=watch)
+    print(json.dumps({"seconds": time.time() - job["began"], "megabytes": peak(), "working": working}))
+
+
+def peak() -> float:
+    """Megabytes that this process had resident at most until now."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+if __name__ == "__main__":
+    main()
