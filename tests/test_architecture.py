@@ -17,7 +17,7 @@ SEAMS = ("vaes", "sources", "containers", "metrics", "storage", "checks")
 # Downward only: a module may import those of lower floors and its own seam.
 FLOORS = [
     {"errors", "version", "hashing", "ahead", "host_memory"},
-    {"retries", "named_table", "json_records", "records", "statistics", "entropy", "augment"},
+    {"retries", "named_table", "json_records", "records", "statistics", "entropy", "augment", "decoded_pictures"},
     {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers", "value_counts", "views"},
     {"http_connections", "fsspec_files"},
     {"http_files"},
