@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 POOL_BLOCKS = 8
 """Blocks that are mixed with each other."""
-DRAWN = 1
-"""What tells the random numbers that draw views from those that order rows."""
+DRAWN, WEIGHTED = 1, 2
+"""What tells the random numbers that draw views, or rows of a stream, from those that order rows."""
 
 
 @dataclass(frozen=True)

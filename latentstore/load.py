@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 import numpy as np
 
 from latentstore.containers.arrow_features import feature_of_column
 from latentstore.containers.interface import THUMBNAIL
+from latentstore.decoded_pictures import KEPT_BYTES, DecodedPictures
 from latentstore.epochs import DrawnViews
 from latentstore.errors import RequestError
 from latentstore.loader import LatentLoader
@@ -53,6 +55,7 @@ def load_latents(
     decode: bool = ...,
     vae: VaeRow | None = ...,
     device: str = ...,
+    picture_bytes: int = ...,
     cache: str | Path | None = ...,
     views: str | Sequence[str] = ...,
     streaming: Literal[False] = ...,
@@ -72,6 +75,7 @@ def load_latents(
     decode: bool = ...,
     vae: VaeRow | None = ...,
     device: str = ...,
+    picture_bytes: int = ...,
     cache: str | Path | None = ...,
     views: str | Sequence[str] = ...,
     streaming: Literal[True],
@@ -90,6 +94,7 @@ def load_latents(
     decode: bool = False,
     vae: VaeRow | None = None,
     device: str = "cpu",
+    picture_bytes: int = KEPT_BYTES,
     cache: str | Path | None = None,
     views: str | Sequence[str] = DRAW,
     streaming: bool = False,
@@ -104,7 +109,8 @@ def load_latents(
     dtype's name. ``columns`` are the scalar columns each sample carries (default: the label, where there is one);
     ``filter`` keeps the rows for which a condition holds: text such as ``"psnr > 30 and label == 'Airport'"``, or a
     function from the index's columns to booleans. ``decode`` adds ``image``, (3, H, W) float32 in [0, 1], computed on
-    ``device`` by the recorded VAE (or by ``vae``, where its row is your own).
+    ``device`` by the recorded VAE (or by ``vae``, where its row is your own). The pictures decoded last, up to
+    ``picture_bytes`` of that device's memory (64 MiB; 0: none), are kept for another look at the same rows.
 
     Compressed shards are decoded once, when one of their rows is first read: into memory, or, where that is too small
     for them, into files in ``cache`` (by default ``~/.cache/latentstore/decoded``; a folder that is named is always
@@ -117,7 +123,8 @@ def load_latents(
 
     With ``streaming`` the rows are read from where they are, by range requests, and nothing is downloaded first:
     ``location`` may then also be an http(s) URL or any URL that fsspec knows (``s3://``), and the rows come from
-    ``loader`` only; see ``StreamedLatents``. ``cache`` has no meaning then.
+    ``loader`` only; see ``StreamedLatents``. ``cache`` has no meaning then. Of compressed shards whole row groups are
+    fetched: where views are drawn, that is every view.
 
     Raises StoreError or RequestError with one clear sentence; nothing of a damaged dataset is returned.
     """
@@ -132,6 +139,7 @@ def load_latents(
         decode=decode,
         vae=vae,
         device=device,
+        picture_bytes=picture_bytes,
         cache=cache,
         views=views,
     )
@@ -170,6 +178,7 @@ class LatentDataset:
         decode: bool = False,
         vae: VaeRow | None = None,
         device: str = "cpu",
+        picture_bytes: int = KEPT_BYTES,
         cache: str | Path | None = None,
         views: str | Sequence[str] = DRAW,
     ) -> None:
@@ -186,15 +195,11 @@ class LatentDataset:
         self.decodes = decode
         """Whether samples carry the decoded picture."""
         self._vae_row = vae
-        self._device = device
+        self._device = _device(device)
+        self._pictures = DecodedPictures(picture_bytes)
         self._cache = cache
         wanted = _views_wanted(manifest, views)
         draws = bool(manifest.preparation.views) and views == DRAW
-        if draws and store.is_remote:
-            raise RequestError(
-                f"Views are not drawn while streaming: choose views='all' or some of {', '.join(wanted)}, such as "
-                "views='identity', or download the dataset."
-            )
         index = self._index(filter, ["id", "view"] if draws else ["view"] if manifest.preparation.views else ())
         self._rows = self._in_views(wanted, self._selected(filter, index), index)
         self._drawn = DrawnViews.of(tiles_behind(index), self._rows) if draws else None
@@ -235,9 +240,13 @@ class LatentDataset:
         return np.asarray(found.numpy()[self._rows])
 
     @property
-    def selected(self) -> NDArray[np.int64]:
-        """(N,) int64: which rows of the split these are, in order."""
-        return self._rows
+    def readable(self) -> NDArray[np.int64]:
+        """int64, increasing: the rows of the split that may be given; where views are drawn, those in all of them."""
+        return self._rows if self._drawn is None else self._drawn.rows
+
+    def selected(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """(N,) int64, increasing: the rows of the split that an epoch gives, one for each sample, in their order."""
+        return self._rows if self._drawn is None else self._drawn.drawn(seed, epoch)
 
     @property
     def checksums(self) -> NDArray[np.int64]:
@@ -263,8 +272,7 @@ class LatentDataset:
     def fingerprint(self) -> str:
         """The same for the same rows of the same dataset: what an order of rows is about."""
         digest = hashlib.sha256(self.manifest.to_json().encode())
-        rows = self._rows if self._drawn is None else self._drawn.rows
-        digest.update(f"{self._split}:{len(self)}:".encode() + rows.tobytes())
+        digest.update(f"{self._split}:{len(self)}:".encode() + self.readable.tobytes())
         return digest.hexdigest()[:16]
 
     @property
@@ -275,10 +283,20 @@ class LatentDataset:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of a dataset of {len(self)} rows")
-        return self.__getitems__([index % len(self)])[0]
+    def __getitem__(self, index: SupportsIndex | slice) -> dict[str, Any]:
+        """The sample of this number, from the end where it is negative; of a slice, its samples as one batch."""
+        if isinstance(index, slice):
+            return self.batch(range(*index.indices(len(self))))
+        try:
+            number = operator.index(index)
+        except TypeError as error:
+            raise RequestError(
+                f"Expected the number of a row, or a slice, found {type(index).__name__}; ds.batch(numbers) gives "
+                "several rows."
+            ) from error
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"row {number} of a dataset of {len(self)} rows")
+        return self.__getitems__([number % len(self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """These samples, read together."""
@@ -299,7 +317,7 @@ class LatentDataset:
 
         ``drawn`` is the (seed, epoch) whose views are given, where the dataset draws them, else as ``set_epoch`` said.
         """
-        views = self._rows if self._drawn is None or drawn is None else self._drawn.drawn(*drawn)
+        views = self._rows if drawn is None else self.selected(*drawn)
         return Reading(self, views[rows])
 
     def set_epoch(self, epoch: int, seed: int = 0) -> None:
@@ -354,28 +372,39 @@ class LatentDataset:
         """Pictures (N, 3, H, W) float32 in [0, 1] of latents (N, *latent_shape) in this dataset's space.
 
         The recorded VAE is loaded on first use; other weights than the recorded ones are refused (VaeError). H and W
-        are the true size where all pictures of the dataset have one, else the padded size.
+        are the true size where all pictures of the dataset have one, else the padded size. The very same latents again
+        are not decoded again while their pictures are kept (``picture_bytes`` of ``load_latents``); those that a
+        gradient is to reach are decoded each time.
         """
+        import torch
+
         shape = tuple(latents.shape[1:])
         if shape != self.latent_shape:
             wanted = ", ".join(map(str, self.latent_shape))
             raise RequestError(f"Expected latents of shape (N, {wanted}), found {tuple(latents.shape)}.")
-        raw = self.manifest.normalisation.to_raw(latents.float()) if self._space == "model" else latents.float()
-        return self._decode_raw(raw)
+
+        def decoded(places: Sequence[int]) -> torch.Tensor:
+            wanted = latents[list(places)].float()
+            return self._decode_raw(self.manifest.normalisation.to_raw(wanted) if self._space == "model" else wanted)
+
+        if latents.requires_grad and torch.is_grad_enabled():
+            return decoded(range(len(latents)))
+        return self._pictures.get(_digests(latents), decoded)
 
     def scalars_of(self, rows: NDArray[np.int64]) -> dict[str, Any]:
-        """The columns asked for, of these rows of the dataset."""
-        return self._scalars_of_split(self._rows[rows])
-
-    def _scalars_of_split(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """The columns asked for, of these rows of the split."""
         return {name: _picked(values, rows) for name, values in self._scalars.items()}
 
-    def batch_of(self, stored: torch.Tensor, scalars: Mapping[str, Any], output: Output) -> dict[str, Any]:
-        """Rows as one batch, in memory from ``output``: of their bytes (N, row_bytes) uint8 and their columns."""
+    def batch_of(
+        self, stored: torch.Tensor, rows: NDArray[np.int64], scalars: Mapping[str, Any], output: Output
+    ) -> dict[str, Any]:
+        """Rows of the split as one batch in memory from ``output``: of their bytes (N, row_bytes), and columns."""
         latent = output("latent", (len(stored), *self.latent_shape), self.dtype)
         self._conversion(stored, latent)
-        image = {"image": self._decode_raw(self._raw_of(stored))} if self.decodes else {}
-        return {"latent": latent, **scalars, **image}
+        if not self.decodes:
+            return {"latent": latent, **scalars}
+        image = self._pictures.get(rows.tolist(), lambda places: self._decode_raw(self._raw_of(stored[list(places)])))
+        return {"latent": latent, **scalars, "image": image}
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process maps the shards itself and loads its own VAE.
@@ -460,7 +489,7 @@ class Reading:
         self._dataset = dataset
         self._rows = rows
         self._addresses = dataset._latents().addresses_of(self._rows)  # noqa: SLF001
-        self._scalars = dataset._scalars_of_split(rows)  # noqa: SLF001
+        self._scalars = dataset.scalars_of(rows)
         self._room: torch.Tensor | None = None
 
     def _bytes_for(self, count: int) -> torch.Tensor:
@@ -474,14 +503,24 @@ class Reading:
         dataset = self._dataset
         latents = dataset._latents()  # noqa: SLF001
         stored = self._bytes_for(stop - start)
-        latents.read(self._rows[start:stop], self._addresses[start:stop], stored)
-        return dataset.batch_of(stored, {name: values[start:stop] for name, values in self._scalars.items()}, output)
+        rows = self._rows[start:stop]
+        latents.read(rows, self._addresses[start:stop], stored)
+        scalars = {name: values[start:stop] for name, values in self._scalars.items()}
+        return dataset.batch_of(stored, rows, scalars, output)
 
 
 def _new(_: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     import torch
 
     return torch.empty(shape, dtype=dtype)
+
+
+def _digests(latents: torch.Tensor) -> list[tuple[str, bytes]]:
+    """What tells each of these latents from any other: dtype and a digest of its numbers."""
+    import torch
+
+    stored = latents.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return [(str(latents.dtype), hashlib.blake2b(one.tobytes(), digest_size=16).digest()) for one in stored]
 
 
 def _picked(values: Any, rows: NDArray[np.int64]) -> Any:
@@ -524,6 +563,22 @@ def _columns(store: LatentStore, names: Sequence[str] | None) -> tuple[str, ...]
         if name not in known:
             raise unknown_name("column", name, known)
     return tuple(names)
+
+
+def _device(name: str) -> str:
+    """The same name, where there is such a device."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise RequestError(f"Expected a device such as 'cpu' or 'cuda', found {name!r}.") from error
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise RequestError(
+            f"Device {name!r} is not here, CUDA devices found: {found}; leave out device to decode on the CPU."
+        )
+    return name
 
 
 def _float_dtype(name: str) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.load import LatentDataset
-    from latentstore.stream import StreamedLoader
+    from latentstore.stream import StreamedLatents, StreamedLoader
 
 BLOCK_BYTES = 16 << 20
 """Of the rows in one block of a block shuffle: a row group's worth."""
@@ -30,7 +31,7 @@ DECISIVE = {
     "rows": "another number of rows",
     "seed": "another seed",
     "shuffle": "another way to shuffle",
-    "world_size": "another number of ranks",
+    "weights": "other weights",
     "block_rows": "blocks of another size",
 }
 """What decides about the order of rows, in the state of a loader that has it."""
@@ -79,7 +80,8 @@ class LatentLoader:
         self._pad = pad
         self._prefetch = prefetch
         self._pin = pinned(pin_memory, prefetch)
-        self._weights = _weights(dataset, weights)
+        self.weights = weights_of(dataset, weights)
+        """One a row, where rows are drawn with replacement."""
         self._start = 0
         """Rows of the next epoch that all ranks have had before."""
         self._state = (0, 0)
@@ -87,8 +89,8 @@ class LatentLoader:
         self._pools: dict[str, Recycled] = {}
 
     def __len__(self) -> int:
-        """Batches of the next ``iter()`` for this rank."""
-        return self._batches(len(self.dataset) - self._start)
+        """Batches of a whole epoch for this rank; one that is continued gives the rest of them."""
+        return self._batches(len(self.dataset))
 
     def __iter__(self) -> Iterator[Batch]:
         """The next epoch, or the rest of the one that ``load_state_dict`` went back to."""
@@ -106,8 +108,8 @@ class LatentLoader:
         """The rows of this rank in the order of an epoch, without the first ``done`` of all ranks."""
         total = len(self.dataset)
         random = np.random.default_rng([self.seed, epoch])
-        if self._weights is not None:
-            rows = weighted(random, self._weights)
+        if self.weights is not None:
+            rows = weighted(random, self.weights)
         else:
             rows = SHUFFLES[self.shuffle].order(random, total, self._block_rows)
         rows = rows[done:]
@@ -126,7 +128,8 @@ class LatentLoader:
         """Go on where ``state_dict`` was called, with the same rows in the same order.
 
         With another batch size or number of ranks, too: what was taken is not given again, and everything else is given
-        once. RequestError where the state is that of other data, another seed or another way to shuffle.
+        once. RequestError where the state is that of other data, another seed, other weights or another way to
+        shuffle.
         """
         check_state(self.state_dict(), state)
         self.epoch, self._start = self._state = (int(state["epoch"]), int(state["done"]))
@@ -174,6 +177,7 @@ def state_of(loader: LatentLoader | StreamedLoader, epoch: int, done: int) -> di
         "shuffle": loader.shuffle,
         "rows": len(loader.dataset),
         "data": loader.dataset.fingerprint,
+        "weights": None if loader.weights is None else hashlib.sha256(loader.weights.tobytes()).hexdigest()[:16],
     }
 
 
@@ -221,9 +225,10 @@ def pinned(asked: bool | None, prefetch: int) -> bool:
     return available and prefetch > 0 if asked is None else asked
 
 
-def _weights(
-    dataset: LatentDataset, weights: str | Sequence[float] | NDArray[Any] | None
+def weights_of(
+    dataset: LatentDataset | StreamedLatents, weights: str | Sequence[float] | NDArray[Any] | None
 ) -> NDArray[np.float64] | None:
+    """One finite number a row, not below zero, as they were asked for; RequestError where they are not."""
     if weights is None:
         return None
     if isinstance(weights, str):

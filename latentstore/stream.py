@@ -6,17 +6,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from latentstore.epochs import POOL_BLOCKS, SHUFFLES
+from latentstore.epochs import POOL_BLOCKS, SHUFFLES, WEIGHTED, weighted
 from latentstore.errors import DamagedShardError, RequestError
-from latentstore.loader import Batch, check_loader, check_state, pinned, state_of
+from latentstore.loader import Batch, check_loader, check_state, pinned, state_of, weights_of
 from latentstore.row_memory import Recycled, RowMemory, RowPart
 from latentstore.shards import crc32_of
-from latentstore.stream_order import Blocks, cut, pieces, pools, shares
+from latentstore.stream_order import Blocks, cut, left_over, padded, pieces, pool_key, pools, shares
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,9 @@ class StreamedLatents:
         together = store.container.rows_together(store.schema, manifest.storage.layout)
         self.block_rows = max(1, BLOCK_BYTES // rows.row_bytes) if together == 1 else together
         """Neighbouring rows that are fetched at once, at most."""
-        self.blocks: Blocks = cut(rows.selected, [shard.rows for shard in self._shards], self.block_rows)
-        """The rows as they are fetched."""
+        self._wanted = rows.readable
+        self.blocks: Blocks = cut(self._wanted, [shard.rows for shard in self._shards], self.block_rows)
+        """The rows as they are fetched: of a dataset that draws views, those in all views."""
         self._opened: dict[int, RangedShard] = {}
         self._locks = [Lock() for _ in self._shards]
 
@@ -104,6 +106,12 @@ class StreamedLatents:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __getitem__(self, _: object) -> NoReturn:
+        raise RequestError(
+            "A streamed dataset gives its rows through loader() only, which fetches neighbours together: for single "
+            "rows, or for torch's DataLoader, download the dataset and load it without streaming."
+        )
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self.loader():
             for place in range(len(batch["latent"])):
@@ -118,15 +126,19 @@ class StreamedLatents:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        pad: bool = False,
         prefetch: int = PREFETCH,
         pin_memory: bool | None = None,
+        weights: str | Sequence[float] | NDArray[Any] | None = None,
     ) -> StreamedLoader:
         """Batches of all rows, fetched while the ones before are used; see ``StreamedLoader``.
 
         Make it once: every ``iter()`` of one loader is the next epoch, in another order; a new one begins at the first.
         ``shuffle=True`` takes blocks in random order and mixes the rows of 8 at a time. Each of ``world_size`` ranks
-        fetches other blocks; ``drop_last`` gives all ranks as many batches. ``prefetch`` is how many blocks are fetched
-        ahead.
+        fetches other blocks; ``drop_last`` gives all ranks as many batches, and so does ``pad``, which repeats the
+        first rows of a rank that has fewer than another. ``prefetch`` is how many blocks are fetched ahead.
+        ``weights``, one a row, draws rows with replacement, mixed as ``shuffle=True`` does; ``"balanced"`` draws every
+        class as often.
         """
         return StreamedLoader(
             self,
@@ -136,8 +148,10 @@ class StreamedLatents:
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
+            pad=pad,
             prefetch=prefetch,
             pin_memory=pin_memory,
+            weights=weights,
         )
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -145,12 +159,12 @@ class StreamedLatents:
         return self._rows.decode(latents)
 
     def fetch(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Stored bytes (N, row_bytes) of these rows of this dataset, which increase and lie in one shard.
+        """Stored bytes (N, row_bytes) of these rows of ``blocks``, which increase and lie in one shard.
 
         Each has the CRC-32 that the index says. Where one has not, they are read once more; then DamagedShardError
         names shard and row.
         """
-        of_split = self._rows.selected[rows]
+        of_split = self._wanted[rows]
         place = int(np.searchsorted(self._starts, of_split[0], side="right")) - 1
         within = of_split - self._starts[place]
         for read in range(READS):
@@ -162,9 +176,19 @@ class StreamedLatents:
                     raise
         raise AssertionError  # a loop that always ends before
 
+    def of_epoch(self, seed: int, epoch: int, weights: NDArray[np.float64] | None = None) -> Blocks:
+        """The rows that all ranks together give in an epoch: of each sample one, or as many as ``weights`` draw."""
+        given = self._rows.selected(seed, epoch)  # where views are drawn, one of each picture's rows
+        if weights is not None:
+            given = given[np.sort(weighted(np.random.default_rng([seed, epoch, WEIGHTED]), weights))]
+        elif len(given) == len(self._wanted):
+            return self.blocks
+        return self.blocks.only(np.searchsorted(self._wanted, given))
+
     def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], output: Output) -> Batch:
-        """These rows as one batch; see ``LatentDataset.batch_of``."""
-        return self._rows.batch_of(stored, self._rows.scalars_of(rows), output)
+        """These rows of ``blocks`` as one batch; see ``LatentDataset.batch_of``."""
+        of_split = self._wanted[rows]
+        return self._rows.batch_of(stored, of_split, self._rows.scalars_of(of_split), output)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}, "_locks": None}
@@ -189,19 +213,35 @@ class StreamedLatents:
         return stored
 
 
+_Stages = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """How far an epoch has come."""
+
+    before: _Stages = ()
+    """World size, and rows that each rank gave, for each number of ranks that it had before this one."""
+    done: int = 0
+    """Rows that each rank has given since."""
+
+
 class StreamedLoader:
     """Batches of StreamedLatents. Each ``iter()`` is one epoch, a pure function of (seed, epoch, rank, world size).
 
     Every row is in exactly one batch of one rank, and every block is fetched by one rank, once. With ``drop_last`` all
-    ranks give as many batches, and rows that are left over wait for another epoch; without, one rank may give more
-    than another.
+    ranks give as many batches, and rows that are left over wait for another epoch; with ``pad`` they do because a rank
+    with fewer rows gives its first ones again; with neither, one rank may give more than another.
+
+    Of a dataset that draws views a row is a picture, in the view that the same epoch of a ``LatentLoader`` draws.
 
     Memory: the blocks of one pool (8 where shuffled, else 1), ``prefetch`` blocks ahead (8), one batch, and for each of
     the fetching threads (4 at most) about three times a block while it is received and decoded. A block is 4 MiB of
     numbers, or one row group (16 MiB) where they are compressed: 8 + 8 + 4 x 3 blocks are 112 MiB, or 448 MiB. The
     index, and the footers of the shards that were opened, stay in memory besides.
 
-    ``state_dict`` and ``load_state_dict`` continue an epoch with its next row; what was given is not fetched again.
+    ``state_dict`` and ``load_state_dict`` continue an epoch: with as many ranks at the next row of each; with another
+    number of them all rows that are left are shared anew, each given once. Rows that were given are not fetched again.
     """
 
     def __init__(
@@ -214,8 +254,10 @@ class StreamedLoader:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        pad: bool = False,
         prefetch: int = PREFETCH,
         pin_memory: bool | None = None,
+        weights: str | Sequence[float] | NDArray[Any] | None = None,
     ) -> None:
         """See ``StreamedLatents.loader``."""
         check_loader(len(dataset), batch_size, rank, world_size, prefetch)
@@ -226,7 +268,9 @@ class StreamedLoader:
             )
         self.dataset = dataset
         self.batch_size = batch_size
-        self.shuffle = _shuffle_name(shuffle)
+        self.weights = weights_of(dataset, weights)
+        """One a row, where rows are drawn with replacement."""
+        self.shuffle = "block" if self.weights is not None else _shuffle_name(shuffle)
         """``none`` or ``block``."""
         self.seed = seed
         self.rank = rank
@@ -234,70 +278,94 @@ class StreamedLoader:
         self.epoch = 0
         """Of the next ``iter()``."""
         self._drop_last = drop_last
+        self._pad = pad
         self._prefetch = prefetch
-        self._start = 0
-        """Rows of the next epoch that this rank has given before."""
-        self._state = (0, 0)
-        """Epoch, and rows of it that were given, after the last batch that was taken."""
+        self._start = _Place()
+        """Where the next ``iter()`` begins its epoch."""
+        self._state = (0, _Place())
+        """Epoch and place in it after the last batch that was taken."""
         self._pin = pinned(pin_memory, prefetch)
         self._recycled: dict[str, Recycled] = {}
 
     def __len__(self) -> int:
-        """Batches of the next ``iter()`` for this rank."""
-        return self._batches(self._shares(self.epoch), self._start)
+        """Batches of the next epoch as a whole for this rank; one that is continued gives the rest of them."""
+        return self._batches(*self._shared(self.epoch, ()), 0)
 
     def __iter__(self) -> Iterator[Batch]:
         """The next epoch, or the rest of the one that ``load_state_dict`` went back to."""
-        epoch, start = self.epoch, self._start
-        self.epoch, self._start = epoch + 1, 0
-        self._state = (epoch, start)
-        with closing(self._of_epoch(epoch, start)) as batches:
+        epoch, place = self.epoch, self._start
+        self.epoch, self._start = epoch + 1, _Place()
+        self._state = (epoch, place)
+        with closing(self._of_epoch(epoch, place)) as batches:
             for batch in batches:
-                self._state = (epoch, self._state[1] + len(batch["latent"]))
+                place = _Place(place.before, place.done + len(batch["latent"]))
+                self._state = (epoch, place)
                 yield batch
-        self._state = (epoch + 1, 0)
+        self._state = (epoch + 1, _Place())
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, as plain JSON: after a batch was taken, the next one of the same epoch follows.
 
-        With several ranks each must have taken as many rows; the state of any of them then stands for all.
+        With several ranks each must have taken as many rows, or all it has; the state of the one that has taken the
+        most then stands for all.
         """
-        order = {"world_size": self.world_size, "block_rows": self.dataset.block_rows}
-        return {**state_of(self, *self._state), **order}
+        epoch, place = self._state
+        ranks = {"world_size": self.world_size, "before": [list(stage) for stage in place.before]}
+        return {**state_of(self, epoch, place.done), **ranks, "block_rows": self.dataset.block_rows}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was called, with the same rows in the same order, in batches of any size.
+        """Go on where ``state_dict`` was called: no row is given again, every other row of the epoch is given once.
 
-        RequestError where the state is that of other data, another seed, way to shuffle or number of ranks.
+        In batches of any size. With as many ranks the rows come in the same order as without the break; with another
+        number, what is left is shared and mixed anew, the same each time. RequestError where the state is that of other
+        data, another seed, other weights or another way to shuffle.
         """
         check_state(self.state_dict(), state)
-        self.epoch, self._start = self._state = (int(state["epoch"]), int(state["done"]))
+        before = tuple((int(ranks), int(done)) for ranks, done in state["before"])
+        done = int(state["done"])
+        if int(state["world_size"]) != self.world_size and done:
+            before, done = (*before, (int(state["world_size"]), done)), 0
+        self._start = _Place(before, done)
+        self._state = (int(state["epoch"]), self._start)
+        self.epoch = self._state[0]
 
-    def order(self, epoch: int, done: int = 0) -> Iterator[NDArray[np.int64]]:
-        """The rows of this rank in the order of an epoch, pool by pool, without the first ``done``."""
-        blocks, shuffled = self.dataset.blocks, self.shuffle == "block"
-        mine = self._shares(epoch)[self.rank]
-        return pools(blocks, mine, (self.seed, epoch, self.rank), done, shuffled=shuffled)
+    def _shared(self, epoch: int, before: _Stages) -> tuple[Blocks, list[NDArray[np.int64]]]:
+        """What the ranks give of an epoch after these stages, and which of its blocks are whose."""
+        shuffled = self.shuffle == "block"
+        blocks = self.dataset.of_epoch(self.seed, epoch, self.weights)
+        blocks = left_over(blocks, self.seed, epoch, before, shuffled=shuffled)
+        return blocks, shares(blocks, self.seed, epoch, self.world_size, shuffled=shuffled)
 
-    def _shares(self, epoch: int) -> list[NDArray[np.int64]]:
-        return shares(self.dataset.blocks, self.seed, epoch, self.world_size, shuffled=self.shuffle == "block")
+    def _order(
+        self, blocks: Blocks, shared: Sequence[NDArray[np.int64]], epoch: int, done: int
+    ) -> Iterator[NDArray[np.int64]]:
+        """The rows of this rank, pool by pool, without the first ``done``."""
+        mine, shuffled = shared[self.rank], self.shuffle == "block"
+        if not self._pad:
+            return pools(blocks, mine, pool_key(self.seed, epoch, self.rank), done, shuffled=shuffled)
+        most = max(int(blocks.counts(found).sum()) for found in shared)
+        mine = mine if len(mine) else shared[0]  # the first rank has a row where there is any
+        return padded(blocks, mine, pool_key(self.seed, epoch, self.rank), done, most, shuffled=shuffled)
 
-    def _batches(self, found: Sequence[NDArray[np.int64]], done: int) -> int:
+    def _batches(self, blocks: Blocks, shared: Sequence[NDArray[np.int64]], done: int) -> int:
         """Of this rank, which has had so many rows."""
-        rows = [int(self.dataset.blocks.counts(blocks).sum()) for blocks in found]
+        rows = [int(blocks.counts(found).sum()) for found in shared]
         if self._drop_last:  # as many for every rank, so that none waits for the others
             return max(0, min(rows) - done) // self.batch_size
-        return -(-(rows[self.rank] - done) // self.batch_size)
+        mine = max(rows) if self._pad else rows[self.rank]
+        return -(-max(0, mine - done) // self.batch_size)
 
-    def _of_epoch(self, epoch: int, done: int) -> Generator[Batch, None, None]:
+    def _of_epoch(self, epoch: int, place: _Place) -> Generator[Batch, None, None]:
         import torch
 
-        left = self._batches(self._shares(epoch), done)
-        blocks = self.dataset.blocks
-        wanted = (piece for rows in self.order(epoch, done) for piece in pieces(blocks, rows))
+        blocks, shared = self._shared(epoch, place.before)
+        left = self._batches(blocks, shared, place.done)
+        if not left:
+            return
+        wanted = (piece for rows in self._order(blocks, shared, epoch, place.done) for piece in pieces(blocks, rows))
         batch = _Filling(self.dataset, self._output, self.batch_size)
         with closing(in_threads(self.dataset.fetch, wanted, self._prefetch)) as fetched:
-            for rows in self.order(epoch, done) if left else ():
+            for rows in self._order(blocks, shared, epoch, place.done):
                 parts = pieces(blocks, rows)
                 memory = RowMemory([_part(next(fetched)) for _ in parts], self.dataset.row_bytes)
                 places = np.searchsorted(np.concatenate(parts), rows)

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -326,13 +327,28 @@ def main() -> None:
         print(json.dumps(measure(name, Path(folder), SHAPES[size], float(warm), options.seconds)))
         return
     names = [name for name in options.only.split(",") if name]
-    absent = {name: need for name in names for need in LOADERS[name].needs if find_spec(need) is None}
-    for name, need in absent.items():
-        print(f"left out: {name}, because the package {need} is not installed")
+    unknown = [name for name in names if name not in LOADERS]
+    if unknown:
+        raise SystemExit(f"There is no loader named {', '.join(unknown)}; choose from {', '.join(LOADERS)}.")
+    absent = {name: why for name in names if (why := why_absent(LOADERS[name]))}
+    for name, why in absent.items():
+        print(f"left out: {name}, because {why}")
     names = [name for name in names if name not in absent]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     for size in options.sizes.split(","):
         table(size, names, options)
+
+
+def why_absent(loader: Loader) -> str:
+    """Why a loader cannot be measured here, in words; nothing where it can."""
+    for need in loader.needs:
+        if find_spec(need) is None:
+            return f"the package {need} is not installed"
+        try:
+            import_module(need)
+        except Exception as error:  # noqa: BLE001 (whatever a peer's own needs raise)
+            return f"the package {need} cannot be imported: {error!r}"
+    return ""
 
 
 def table(size: str, names: list[str], options: argparse.Namespace) -> None:

@@ -18,7 +18,8 @@ SEAMS = ("vaes", "sources", "containers", "metrics", "storage", "checks", "engin
 FLOORS = [
     {"errors", "version", "file_records", "hashing", "ahead", "host_memory", "thumbnails"}
     | {"fast_jpeg", "build_progress"},
-    {"retries", "named_table", "json_records", "records", "locations", "statistics", "entropy", "augment"},
+    {"retries", "named_table", "json_records", "records", "locations", "statistics", "entropy", "augment"}
+    | {"decoded_pictures"},
     {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers", "value_counts", "views"},
     {"locks", "build_profile"},
     {"http_connections", "fsspec_files"},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,116 @@ def test_decoding_knows_its_space(demo: Path, space: str) -> None:
     seen = dataset.decode(batch["latent"]).permute(0, 2, 3, 1).numpy() * 255
     recorded = open_store(demo).index(["mae"])["mae"]
     np.testing.assert_allclose(np.abs(np.rint(seen) - truth).mean(axis=(1, 2, 3)) / 255, recorded, atol=2e-3)
+
+
+@contextmanager
+def decoder_runs(dataset: LatentDataset) -> Iterator[list[int]]:
+    """How many pictures the VAE's decoder makes at each of its runs; the VAE is loaded by a first picture."""
+    dataset.decode(torch.zeros(1, *dataset.latent_shape))
+    runs: list[int] = []
+    decoder: Any = getattr(dataset._vae, "model").decoder  # noqa: B009 (of this VAE; the interface has none)
+    hook = decoder.register_forward_hook(lambda _, __, made: runs.append(len(made)))
+    try:
+        yield runs
+    finally:
+        hook.remove()
+
+
+def test_pictures_that_were_just_decoded_are_not_decoded_again(demo: Path) -> None:
+    dataset = load_latents(demo, decode=True)
+    with decoder_runs(dataset) as runs:
+        first = dataset[3]["image"]
+        assert torch.equal(dataset[3]["image"], first)
+        assert torch.equal(dataset[-5]["image"], first)
+        assert runs == [1]
+        batch = dataset.batch([1, 3, 1, 2])  # row 3 is known, row 1 comes twice
+        assert runs == [1, 2]
+        assert torch.equal(batch["image"][1], first)
+        assert torch.equal(batch["image"][0], batch["image"][2])
+        (epoch,) = dataset.loader(4, shuffle=False, world_size=2, rank=1)  # rows 1, 3, 5 and 7
+        assert runs == [1, 2, 2]
+        assert torch.equal(epoch["image"][:2], batch["image"][:2])
+    afresh = load_latents(demo, decode=True, picture_bytes=0).batch([1, 3, 1, 2])["image"]
+    torch.testing.assert_close(batch["image"], afresh)  # to the last bit only in batches of one size
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_decoding_the_same_latents_again_looks_at_the_pictures_that_are_kept(demo: Path, dtype: str) -> None:
+    dataset = load_latents(demo, dtype=dtype)
+    latents = dataset.batch(range(4))["latent"]
+    with decoder_runs(dataset) as runs:
+        pictures = dataset.decode(latents)
+        assert torch.equal(dataset.decode(latents[[2, 0]]), pictures[[2, 0]])
+        assert runs == [4]
+        latents[2, 0, 0, 0] += 1  # other numbers are another picture
+        assert not torch.equal(dataset.decode(latents)[2], pictures[2])
+        assert runs == [4, 1]
+        assert dataset.decode(latents[:0]).shape == (0, 3, 32, 32)
+
+
+def test_what_is_written_to_a_picture_is_not_seen_by_the_next_who_looks(demo: Path) -> None:
+    dataset = load_latents(demo, decode=True)
+    for _ in range(2):
+        image = dataset[0]["image"]
+        assert image.max() > 0
+        image.zero_()
+    both = dataset.batch([0, 0])["image"]
+    both[0].zero_()
+    assert both[1].max() > 0
+
+
+def test_pictures_are_kept_up_to_a_number_of_bytes_and_the_oldest_go_first(demo: Path) -> None:
+    each = 3 * 32 * 32 * 4
+    dataset = load_latents(demo, decode=True, picture_bytes=3 * each + 1)
+    with decoder_runs(dataset) as runs:
+        for row in (0, 1, 2, 0, 3, 0, 2, 1):
+            dataset[row]
+            assert dataset._pictures.bytes <= 3 * each
+        assert len(runs) == 5  # 0, 1, 2, then 3 in the place of 1, then 1 again
+        dataset.batch(range(8))
+        assert dataset._pictures.bytes == 3 * each
+        del runs[:]
+        dataset.batch([5, 6, 7])
+        assert runs == []
+    for nothing in (0, each - 1):
+        dataset = load_latents(demo, decode=True, picture_bytes=nothing)
+        with decoder_runs(dataset) as runs:
+            assert torch.equal(dataset[0]["image"], dataset[0]["image"])
+            assert runs == [1, 1]
+            assert dataset._pictures.bytes == 0
+
+
+def test_latents_that_a_gradient_is_to_reach_are_decoded_each_time(demo: Path) -> None:
+    dataset = load_latents(demo)
+    latents = dataset.batch([0, 1])["latent"]
+    dataset.decode(latents)
+    latents.requires_grad_()
+    with decoder_runs(dataset) as runs:
+        dataset.decode(latents)
+        assert runs == [2]
+
+
+def test_a_copy_of_a_dataset_keeps_pictures_of_its_own(demo: Path) -> None:
+    dataset = load_latents(demo, decode=True)
+    image = dataset[0]["image"]
+    copy: LatentDataset = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own bytes)
+    assert copy._pictures.bytes == 0
+    assert torch.equal(copy[0]["image"], image)
+
+
+def test_a_slice_is_a_batch(drawn: Path) -> None:
+    dataset = load_latents(drawn, columns=["id", "label"])
+    for part in (slice(0, 3), slice(None, None, 7), slice(-2, None), slice(5, 2), slice(20, 99)):
+        rows = range(30)[part]
+        batch = dataset[part]
+        assert batch["latent"].shape == (len(rows), *dataset.latent_shape)
+        assert batch["id"] == [dataset[row]["id"] for row in rows]
+        assert batch["label"].tolist() == [int(dataset[row]["label"]) for row in rows]
+    assert dataset[np.int64(3)]["id"] == dataset[torch.tensor(3)]["id"] == dataset[3]["id"]
+    wrong: Any
+    for wrong in ([1, 2], "id", 1.0):
+        with pytest.raises(RequestError, match=r"Expected the number of a row, or a slice, found \w+; ds.batch"):
+            dataset[wrong]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
@@ -184,6 +296,9 @@ def test_a_config_is_named_where_there_are_several(tmp_path: Path) -> None:
         ({"filter": "__import__('os').system('true')"}, "no column named '__import__'"),
         ({"filter": "psnr.__class__ == 3"}, "not allowed"),
         ({"filter": "psnr + 1 > 3"}, "not allowed"),
+        ({"device": "cuda:99"}, "Device 'cuda:99' is not here, CUDA devices found: "),
+        ({"device": "gpu"}, "Expected a device such as 'cpu' or 'cuda', found 'gpu'"),
+        ({"picture_bytes": -1}, "Expected 0 or more picture_bytes, found -1"),
         ({"filter": "psnr > 1000"}, "No row of split 'train' satisfies the filter"),
     ],
 )

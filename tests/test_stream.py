@@ -18,6 +18,7 @@ import torch
 from forged import edit_manifest
 from range_server import Answers, Fault, RangeServer, serving
 from scenes import build_scenes, scenes
+from torch.utils.data import DataLoader
 
 from latentstore import CONTAINERS, STORAGES, VAES, LatentDataset, load_latents, open_store
 from latentstore.card import render_card, sealed_configs
@@ -293,7 +294,7 @@ def test_an_epoch_goes_on_at_its_next_row_and_fetches_nothing_twice(server: Rang
     batches.close()  # type: ignore[attr-defined]
     again = dataset.loader(3, prefetch=0, **options)
     again.load_state_dict(state)
-    assert len(again) == -(-(ROWS - 5 * taken) // 3)
+    assert len(again) == ROWS / 3
     server.forget()
     assert ids_of(again) == whole[5 * taken :]
     if kind == "fast":
@@ -323,7 +324,7 @@ def test_blocks_that_were_given_are_not_fetched_again(server: RangeServer) -> No
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"world_size": 2}, "made with another number of ranks"),
+        ({"weights": "x"}, "made with other weights"),
         ({"seed": 1}, "made with another seed"),
         ({"shuffle": "none"}, "made with another way to shuffle"),
         ({"block_rows": 9}, "made with blocks of another size"),
@@ -336,6 +337,141 @@ def test_a_state_of_another_order_is_refused(repository: Path, change: dict[str,
         loader.load_state_dict({**loader.state_dict(), **change})
     with pytest.raises(RequestError, match="no state of such a loader: it lacks"):
         loader.load_state_dict({"epoch": 1})
+
+
+def taken_together(loaders: list[Any], batches: int) -> tuple[list[str], dict[str, Any]]:
+    """What these ranks give in so many batches each, and the state of the one that has given the most."""
+    found: list[str] = []
+    for loader in loaders:
+        epoch = iter(loader)
+        found += [name for _ in range(batches) for name in next(epoch, {"id": []})["id"]]
+    states = [loader.state_dict() for loader in loaders if loader.state_dict()["epoch"] == 0]
+    return found, json.loads(json.dumps(max(states, key=lambda state: int(state["done"]))))
+
+
+WEIGHTS = np.arange(ROWS) % 5
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"weights": WEIGHTS}, {"shuffle": True, "pad": True}])
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [(4, 3, 2), (3, 2, 1), (1, 5, 0)],  # world size, batch size, batches that each rank takes; at last all
+        [(1, 5, 3), (4, 2, 2), (7, 3, 0)],
+        [(2, 4, 1), (2, 4, 1), (5, 1, 2), (2, 4, 0)],
+        [(5, 4, 2), (12, 1, 0)],  # fewer blocks are left than there are ranks
+        [(3, 5, 3), (2, 48, 0)],  # the first rank has 16 rows, another may have fewer than 15
+    ],
+)
+@pytest.mark.parametrize("kind", ["fast", "compact"])  # int8 has fewer blocks than ranks here
+def test_another_number_of_ranks_ends_an_epoch_and_no_row_is_lost_or_given_again(
+    repository: Path, kind: str, stages: list[tuple[int, int, int]], options: dict[str, Any]
+) -> None:
+    dataset = streamed(repository, kind, columns=["id"])
+    whole = ids_of(dataset.loader(8, seed=2, **options))
+
+    def ranks(world_size: int, size: int, state: dict[str, Any] | None) -> list[Any]:
+        found = []
+        for rank in range(world_size):
+            loader = dataset.loader(size, seed=2, rank=rank, world_size=world_size, prefetch=0, **options)
+            if state is not None:
+                loader.load_state_dict(state)
+            found.append(loader)
+        return found
+
+    given: list[str] = []
+    state = None
+    for world_size, size, batches in stages[:-1]:
+        found, state = taken_together(ranks(world_size, size, state), batches)
+        given += found
+    last = ranks(*stages[-1][:2], state)
+    rest = [list(loader) for loader in last]
+    given += [name for batches in rest for name in ids_of(batches)]
+    if "pad" in options:
+        assert set(given) == set(whole)
+        assert len({len(ids_of(batches)) for batches in rest}) == 1
+    else:
+        assert sorted(given) == sorted(whole)
+    assert [ids_of(loader) for loader in ranks(*stages[-1][:2], state)] == [ids_of(batches) for batches in rest]
+    following = [name for loader in last for name in ids_of(loader)]  # the next epoch is one as any other
+    expected = dataset.loader(8, seed=2, **options)
+    expected.epoch = 1
+    assert set(following) == set(ids_of(expected))
+
+
+def test_ranks_that_end_an_epoch_of_others_fetch_only_what_is_left(server: RangeServer) -> None:
+    dataset = streamed(server.url, "fast", columns=["id"])
+    list(dataset.loader(8))  # ends of files are read now
+    first = [dataset.loader(4, shuffle=True, rank=rank, world_size=2) for rank in range(2)]
+    given, state = taken_together(first, 3)
+    server.forget()
+    for rank in range(3):
+        loader = dataset.loader(4, shuffle=True, rank=rank, world_size=3)
+        loader.load_state_dict(state)
+        given += ids_of(loader)
+    assert len(set(given)) == len(given) == ROWS
+    assert server.sent <= (ROWS - 24) * ROW_BYTES + 24 * row_ranges.GAP_BYTES
+
+
+@pytest.mark.parametrize("world_size", [1, 3, 5, 7])
+def test_padding_gives_every_rank_as_many_rows(repository: Path, world_size: int) -> None:
+    dataset = streamed(repository, "fast", columns=["id"], filter="height > 3 and label != 'lake'")
+    ranks = [dataset.loader(4, shuffle=True, rank=rank, world_size=world_size, pad=True) for rank in range(world_size)]
+    announced = [len(loader) for loader in ranks]
+    found = [list(loader) for loader in ranks]
+    assert [len(batches) for batches in found] == announced
+    assert len(set(announced)) == 1
+    names = [ids_of(batches) for batches in found]
+    assert len({len(given) for given in names}) == 1
+    assert len({name for given in names for name in given}) == len(dataset)
+    for given in names:  # what is repeated are a rank's own first rows
+        own = list(dict.fromkeys(given))
+        assert given == (own * 2)[: len(given)]
+        assert len(given) - len(own) <= BLOCK_ROWS
+
+
+def test_a_padded_epoch_goes_on_at_its_next_row(repository: Path) -> None:
+    dataset = streamed(repository, "fast", columns=["id"], filter="label != 'lake'")
+    options: dict[str, Any] = {"shuffle": True, "rank": 4, "world_size": 5, "pad": True}
+    whole = ids_of(dataset.loader(1, **options))
+    assert len(set(whole)) < len(whole)
+    for taken in range(len(whole)):
+        loader = dataset.loader(1, **options)
+        given, state = taken_together([loader], taken)
+        again = dataset.loader(2, prefetch=0, **options)
+        again.load_state_dict(state)
+        assert given + ids_of(again) == whole
+
+
+@KIND
+def test_weights_draw_rows_in_proportion_and_fetch_no_other(server: RangeServer, kind: str) -> None:
+    dataset = streamed(server.url, kind, columns=["id"])
+    everything = ids_of(dataset.loader(8))
+    weights = np.zeros(ROWS)
+    weights[[3, 40]] = 1, 3
+    server.forget()
+    loader = dataset.loader(7, weights=weights, seed=1)
+    found = [ids_of(loader) for _ in range(12)]
+    assert len({one.path for one in server.asked}) == 2
+    assert {len(epoch) for epoch in found} == {ROWS}
+    assert {name for epoch in found for name in epoch} == {everything[3], everything[40]}
+    assert 0.68 < sum(epoch.count(everything[40]) for epoch in found) / (12 * ROWS) < 0.82
+    assert found[0] != found[1]
+    assert ids_of(dataset.loader(5, weights=weights, seed=1, prefetch=0)) == found[0]
+    ranks = [dataset.loader(7, weights=WEIGHTS, rank=rank, world_size=3) for rank in range(3)]
+    shared = [name for rank in ranks for name in ids_of(rank)]
+    assert sorted(shared) == sorted(ids_of(dataset.loader(7, weights=WEIGHTS)))
+
+
+def test_balanced_classes_are_drawn_as_often_as_each_other(repository: Path) -> None:
+    dataset = streamed(repository, "fast", filter=lambda c: [row > 2 or row == 0 for row in range(len(c["id"]))])
+    loader = dataset.loader(8, weights="balanced")
+    drawn = np.bincount([label for _ in range(60) for batch in loader for label in batch["label"].tolist()])
+    assert drawn.min() / drawn.max() > 0.75
+    with pytest.raises(RequestError, match="Expected one weight for each of the 46 rows"):
+        dataset.loader(8, weights=[1.0])
+    with pytest.raises(RequestError, match="made with other weights"):
+        dataset.loader(8, shuffle=True).load_state_dict(loader.state_dict())
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
@@ -486,6 +622,16 @@ def test_the_config_is_named_or_the_only_one_or_the_folder_itself(server: RangeS
 def test_a_loader_that_cannot_be_is_refused(repository: Path, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(RequestError, match=sentence):
         streamed(repository, "fast").loader(**options)
+
+
+def test_single_rows_are_refused_and_said_where_they_are_to_be_had(repository: Path) -> None:
+    rows: Any = streamed(repository, "fast")
+    sentence = r"A streamed dataset gives its rows through loader\(\) only"
+    for part in (0, slice(3)):
+        with pytest.raises(RequestError, match=sentence):
+            rows[part]
+    with pytest.raises(RequestError, match=sentence):
+        list(DataLoader(rows, batch_size=4))
 
 
 def test_a_dataset_survives_pickling(server: RangeServer) -> None:

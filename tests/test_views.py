@@ -634,16 +634,38 @@ def test_a_dataset_with_views_is_converted_with_all_its_rows(turned: Path, tmp_p
     assert verify(tmp_path / "small").ok
 
 
-def test_a_streamed_dataset_gives_rows_but_draws_no_views(turned: Path) -> None:
+def test_a_streamed_dataset_draws_the_views_that_a_loaded_one_draws(turned: Path) -> None:
     for views, rows in (("all", 32), ("identity", 4)):
         dataset = load_latents(turned, streaming=True, views=views)
         assert sum(len(batch["latent"]) for batch in dataset.loader(4)) == len(dataset) == rows
-    with pytest.raises(RequestError) as caught:
-        load_latents(turned, streaming=True)
-    assert str(caught.value) == (
-        "Views are not drawn while streaming: choose views='all' or some of identity, hflip, vflip, rot90, rot180, "
-        "rot270, transpose, antitranspose, such as views='identity', or download the dataset."
-    )
+    there, here = (load_latents(turned, streaming=streaming, columns=["id"]) for streaming in (True, False))
+    assert len(there) == len(here) == 4
+    assert len(there.labels) == 4
+    streamed, loaded = there.loader(3, shuffle=True, seed=2), here.loader(3, shuffle=True, seed=2)
+    shown = set()
+    for _ in range(6):
+        found, expected = (
+            {name: latent for batch in loader for name, latent in zip(batch["id"], batch["latent"], strict=True)}
+            for loader in (streamed, loaded)
+        )
+        assert set(found) == set(expected)
+        assert len(found) == 4
+        assert all(torch.equal(latent, expected[name]) for name, latent in found.items())
+        shown |= set(found)
+    assert len({name.partition("@")[2] for name in shown}) > 3
+
+
+def test_a_streamed_epoch_of_drawn_views_is_ended_by_another_number_of_ranks(turned: Path) -> None:
+    dataset = load_latents(turned, streaming=True, columns=["id"])
+    whole = sorted(name for batch in dataset.loader(1, shuffle=True, seed=1) for name in batch["id"])
+    loader = dataset.loader(1, shuffle=True, seed=1)
+    first = next(iter(loader))["id"]
+    rest = []
+    for rank in range(2):
+        other = dataset.loader(2, shuffle=True, seed=1, rank=rank, world_size=2, prefetch=0)
+        other.load_state_dict(loader.state_dict())
+        rest += [name for batch in other for name in batch["id"]]
+    assert sorted(first + rest) == whole
 
 
 def test_all_eight_views_have_a_summary() -> None:
