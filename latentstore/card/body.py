@@ -62,7 +62,7 @@ def _limits(manifests: Sequence[Manifest]) -> Iterator[str]:
     yield (
         "  The views stored here were encoded from transformed pixels: use those."
         if views
-        else "  Augment pictures before they are encoded (`latentstore build --views`), not latents."
+        else "  Transform pictures before they are encoded, not latents."
     )
     yield "- They belong to one VAE. Latents of different VAEs, even of one shape, must not be mixed, and only the VAE"
     yield "  named above, with the sha256 given there, decodes them as measured."

@@ -169,8 +169,8 @@ REFUSALS = NamedTable(
             "wrong token",
             _answered(401, saying="credentials"),
             lambda asked, _: (
-                f"{asked.repo} cannot be {asked.verb}: the Hub does not know this token; type hf auth login, or correct "
-                "HF_TOKEN."
+                f"{asked.repo} cannot be {asked.verb}: the Hub does not know this token; type hf auth login, or "
+                "correct HF_TOKEN."
             ),
         ),
         RefusalRow(

@@ -73,18 +73,17 @@ class HubRepository:
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def exists(self) -> bool:
-        """Whether there is such a repository that may be read."""
+    def is_public(self) -> bool | None:
+        """Whether everyone may read it; None where there is no such repository that may be read."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-        def look() -> bool:
+        def look() -> bool | None:
             try:
-                self._api.repo_info(self.repo, repo_type="dataset")
+                return not self._api.repo_info(self.repo, repo_type="dataset").private
             except GatedRepoError:
                 raise
             except RepositoryNotFoundError:
-                return False
-            return True
+                return None
 
         return self._asked(look, self._about("read"))
 
@@ -199,7 +198,7 @@ class HubRepository:
             )
         for file, operation in zip(files, added, strict=True):
             found = operation.upload_info.sha256.hex()
-            if False:
+            if found != file.sha256:
                 raise PublishError(
                     f"{file.source!s} has the sha256 {found[:12]}…, its manifest says {file.sha256[:12]}…: the file is "
                     "damaged; nothing was published. Type: latentstore verify"
@@ -306,7 +305,7 @@ def repository_name(text: str) -> bool:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the client's progress bars, which it draws on its user's terminal; those who had them have them after."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled():
         yield

@@ -58,7 +58,8 @@ class HubTarget:
 
     def state(self) -> TargetState:
         """The head of the branch, or of the main one for a branch that is not there yet."""
-        if not self.repository.exists():
+        is_public = self.repository.is_public()
+        if is_public is None:
             return TargetState(exists=False)
         at = self._opened_by or self.revision
         head = self.repository.head(at)
@@ -66,7 +67,9 @@ class HubTarget:
         head = head or self.repository.head(MAIN)
         if head is None:
             raise PublishError(f"{self.repository.repo} has no branch {MAIN!r}; make one on {self.repository.page}")
-        return TargetState(exists=True, head=head, files=self.repository.files(head), branch_exists=branch_exists)
+        return TargetState(
+            exists=True, head=head, files=self.repository.files(head), branch_exists=branch_exists, is_public=is_public
+        )
 
     def read(self, state: TargetState, path: str) -> bytes:
         """A file of that commit."""

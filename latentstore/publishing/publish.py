@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from latentstore.card import CardChoices
+from latentstore.errors import PublishError
 from latentstore.publishing.interface import Access, Sending
 from latentstore.publishing.journey import Journey
 from latentstore.publishing.local import local_configs, local_words
@@ -74,6 +75,11 @@ def publish(
 
     journey = Journey(place, plan_for, how, tell, patience)
     state, plan = journey.look()
+    if private and state.is_public:
+        raise PublishError(
+            f"{place.name} is there already and everyone may read it: leave out --private, or make it private first, "
+            f"on {place.url}/settings"
+        )
     if dry_run:
         return _report(journey, plan, state, local, dry_run=True)
     if confirm is not None and (plan.creates or plan.deletions):

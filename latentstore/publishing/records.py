@@ -40,6 +40,8 @@ class TargetState:
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
     """Every file by its path."""
     branch_exists: bool = True
+    is_public: bool | None = None
+    """Whether everyone may read it; None where that is not known."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from hub_server import HubServer
 
 if TYPE_CHECKING:
-    from conftest import Run, RunInstalled, RunOnTerminal
+    from tests.cli.conftest import Run, RunInstalled, RunOnTerminal
 
 REPO = "user/tiny"
 

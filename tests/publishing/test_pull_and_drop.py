@@ -89,6 +89,25 @@ def test_a_pull_that_was_stopped_leaves_no_manifest_and_goes_on(
     assert same_files(tmp_path / "back" / CONFIG, local / CONFIG)
 
 
+def test_a_pull_over_another_version_takes_its_manifest_away_first(
+    push: Push, fetch: Any, local: Path, tmp_path: Path
+) -> None:
+    push(local, REPO, choices=LICENSED)
+    fetch(REPO, tmp_path / "back")
+    change_one_shard(local)
+    push(local, REPO)
+
+    def stop(progress: PublishProgress) -> None:
+        if progress.stage == "receive":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fetch(REPO, tmp_path / "back", progress=stop)
+    assert not (tmp_path / "back" / CONFIG / "manifest.json").exists()
+    fetch(REPO, tmp_path / "back")
+    assert same_files(tmp_path / "back" / CONFIG, local / CONFIG)
+
+
 def test_one_config_comes_with_a_card_of_its_own(
     push: Push, fetch: Any, local: Path, other: Path, tmp_path: Path
 ) -> None:
