@@ -11,7 +11,7 @@ from latentstore.quarantine import SKIPPED, skipped_lines
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from latentstore.file_records import ListedFile
+    from latentstore.locations import ListedFile
 
 
 def check_files(inspection: Inspection) -> Findings:
