@@ -39,8 +39,11 @@ def command(target: str, config: str, *, yes: bool, as_json: bool, **kept: Any) 
         print_json(report.to_dict())
         return
     page = Page()
-    page.heading(f"{'Would remove' if report.dry_run else 'Removed'} {config} from {report.url}")
+    if report.pull_request:
+        page.heading(f"Opened a pull request without {config}: {report.pull_request}")
+    else:
+        page.heading(f"{'Would remove' if report.dry_run else 'Removed'} {config} from {report.url}")
     page.line()
-    pairs = [("to remove" if report.dry_run else "removed", listed_paths(report.deleted))]
-    page.pairs([*pairs, ("commit", report.commit)] if report.commit else pairs)
+    pairs = listed_paths("to remove" if report.dry_run else "removed", report.deleted)
+    page.pairs([*pairs, ("commit", report.commit)] if report.commit and not report.dry_run else pairs)
     page.print()

@@ -9,7 +9,7 @@ import click
 
 from .options import json_option
 from .output import Page, print_json
-from .transfers import TransferDisplay, ask_first, listed_paths, size_in_words
+from .transfers import TransferDisplay, ask_first, listed_paths
 
 if TYPE_CHECKING:
     from latentstore.publishing.records import PublishReport
@@ -85,26 +85,30 @@ def command(
     if as_json:
         print_json(report.to_dict())
     else:
-        _summary(report, target)
+        _summary(report, _verifiable(target, kept["revision"]))
 
 
-def _summary(report: PublishReport, target: str) -> None:
+def _verifiable(target: str, revision: str | None) -> str:
+    """What `verify` takes for the place and the branch that were pushed to."""
+    return f"{target}@{revision}" if revision and not target.endswith(f"@{revision}") else target
+
+
+def _summary(report: PublishReport, verifiable: str) -> None:
     page = Page()
     names = ", ".join(report.configs)
     if report.dry_run:
         page.heading(f"Would push {names} to {report.url}" + (" (a new repository)" if report.creates else ""))
     elif not report.sent and not report.deleted:
-        page.heading(f"Nothing to do: {report.url} has {names} as it is here.")
+        page.heading(f"Nothing to send: {report.url} has {names} as it is here")
+    elif report.pull_request:
+        page.heading(f"Opened a pull request with {names}: {report.pull_request}")
     else:
         page.heading(f"Pushed {names} to {report.url}")
     page.line()
-    pairs = [
-        ("to send" if report.dry_run else "sent", f"{len(report.sent):,} files, {size_in_words(report.bytes)}"),
-        ("", listed_paths(report.sent)),
-        ("to remove" if report.dry_run else "removed", listed_paths(report.deleted)),
-        ("already there", f"{len(report.skipped):,} files"),
-    ]
-    pairs += [("commit", report.commit)] if report.commit else []
+    pairs = listed_paths("to send" if report.dry_run else "sent", report.sent, report.bytes)
+    pairs += listed_paths("to remove" if report.dry_run else "removed", report.deleted)
+    pairs += [("already there", f"{len(report.skipped):,} of {len(report.skipped) + len(report.sent):,} files")]
+    pairs += [("commit", report.commit)] if report.commit and not report.dry_run else []
     pairs += [("tags", ", ".join(report.tags))] if report.tags else []
     for config, failed in report.failed.items():
         pairs += [("FAILED", f"{config}: {message}") for message in failed]
@@ -112,5 +116,5 @@ def _summary(report: PublishReport, target: str) -> None:
     if not report.dry_run and not report.pull_request:
         page.line()
         page.line("Check it:")
-        page.code([f"latentstore verify {shlex.quote(target)}"])
+        page.code([f"latentstore verify {shlex.quote(verifiable)}"])
     page.print()

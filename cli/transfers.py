@@ -12,7 +12,7 @@ from .output import console_on, is_terminal, note, takes_escapes
 from .progress import SECONDS_BETWEEN_LINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from rich.progress import Progress
@@ -109,10 +109,14 @@ def size_in_words(size: float) -> str:
     return f"{size:,.1f} {UNITS[power]}" if power else f"{size:,.0f} {UNITS[0]}"
 
 
-def listed_paths(paths: tuple[str, ...]) -> str:
-    """Paths with commas between them; of many the first ones and how many more there are."""
-    more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
-    return f"{', '.join(paths[:SHOWN])}{more}" if paths else "none"
+def listed_paths(words: str, paths: Sequence[str], size: float | None = None) -> list[tuple[str, str]]:
+    """Lines for ``Page.pairs``: how many files, and each on its own line, of many the first ones; none for none."""
+    if not paths:
+        return []
+    counted = f"{len(paths):,} file{'s' * (len(paths) != 1)}"
+    more = [("", f"and {len(paths) - SHOWN:,} more")] if len(paths) > SHOWN else []
+    bytes_too = f", {size_in_words(size)}" if size is not None else ""
+    return [(words, f"{counted}{bytes_too}"), *(("", path) for path in paths[:SHOWN]), *more]
 
 
 def _bar() -> Progress:

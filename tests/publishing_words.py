@@ -10,6 +10,8 @@ from forged import Records, forge
 
 from latentstore import CardChoices, Manifest
 from latentstore.hashing import sha256_of
+from latentstore.manifest import SkippedInfo
+from latentstore.quarantine import SKIPPED, write_skipped
 from latentstore.retries import Patience
 
 REPO = "user/latents"
@@ -58,3 +60,28 @@ def same_files(one: Path, two: Path) -> bool:
         return {name.as_posix(): sha256_of(path) for name, path in found if not name.parts[0].startswith(".")}
 
     return listed(one) == listed(two)
+
+
+def skip_some(local: Path, count: int = 2) -> str:
+    """Let the manifest know of pictures that were skipped, as a build does; the path of their list."""
+    folder = local / CONFIG
+    manifest = Manifest.read(folder)
+    skipped = tuple(SkippedInfo(f"bad{n}", f"bad/{n}.png", "is empty", "train", n) for n in range(count))
+    source = replace(manifest.source, images={"train": manifest.rows + count})
+    replace(manifest, source=source, build=replace(manifest.build, skipped=skipped)).write(folder)
+    write_skipped(folder, skipped)
+    return f"{CONFIG}/{SKIPPED}"
+
+
+def append_like(local: Path) -> tuple[str, str]:
+    """Name the last shard and the index as an appending build does; their paths."""
+    folder = local / CONFIG
+    manifest = Manifest.read(folder)
+    train = manifest.splits["train"]
+    shard = replace(train.shards[-1], path="train-plus001-00000-of-00001.parquet")
+    index = replace(manifest.index, path="index-1.parquet")
+    (folder / train.shards[-1].path).rename(folder / shard.path)
+    (folder / manifest.index.path).rename(folder / index.path)
+    splits = {**manifest.splits, "train": replace(train, shards=(*train.shards[:-1], shard))}
+    replace(manifest, splits=splits, index=index).write(folder)
+    return f"{CONFIG}/{shard.path}", f"{CONFIG}/{index.path}"

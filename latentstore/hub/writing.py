@@ -63,7 +63,12 @@ class HubRepository:
     @property
     def page(self) -> str:
         """The repository on the Hub's site."""
-        return f"{self._api.endpoint}/datasets/{self.repo}"
+        return f"{self.endpoint_in_use}/datasets/{self.repo}"
+
+    @property
+    def endpoint_in_use(self) -> str:
+        """The Hub that is asked: the client's own where none was given."""
+        return str(self._api.endpoint)
 
     @property
     def _api(self) -> HfApi:
@@ -249,10 +254,7 @@ class HubRepository:
             return
         about = self._about("written", name)
         if found is not None and not moving:
-            raise PublishError(
-                f"{self.repo} has a tag {name!r} on the commit {found[:12]} already: choose another --tag, or type: "
-                f"hf repos tag delete {self.repo} {name} --repo-type dataset"
-            )
+            raise PublishError(self.tag_taken(name, found))
         if found is not None:
             self._asked(lambda: self._api.delete_tag(self.repo, tag=name, repo_type="dataset"), about)
         self._asked(
@@ -260,6 +262,13 @@ class HubRepository:
                 self.repo, tag=name, tag_message=message, revision=commit, repo_type="dataset", exist_ok=True
             ),
             about,
+        )
+
+    def tag_taken(self, name: str, commit: str) -> str:
+        """The sentence for a tag that another commit has."""
+        return (
+            f"{self.repo} has a tag {name!r} on the commit {commit[:12]} already: choose another --tag, or type: "
+            f"hf repos tag delete {self.repo} {name} --repo-type dataset"
         )
 
     # How -------------------------------------------------------------------------------------------------------------
@@ -305,7 +314,7 @@ def repository_name(text: str) -> bool:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the client's progress bars, which it draws on its user's terminal; those who had them have them after."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled():
         yield

@@ -12,7 +12,8 @@ from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Access, Sending
 from latentstore.publishing.journey import Journey
 from latentstore.publishing.merged_card import card_of, card_with, notes_of
-from latentstore.publishing.planning import is_file_of, manifests_of_others, published_configs
+from latentstore.publishing.own_files import is_file_of
+from latentstore.publishing.planning import manifests_of_others, published_configs
 from latentstore.publishing.records import Progress, PublishPlan, PublishReport, TargetState, silent
 from latentstore.publishing.table import open_target
 from latentstore.retries import Patience
@@ -56,7 +57,7 @@ def drop(
     journey = Journey(place, plan_for, how, tell, patience)
     state, plan = journey.look()
     if not state.exists or not state.branch_exists:
-        raise RequestError(f"There is no {place.name} that you may read, so nothing can be removed from it.")
+        raise RequestError(place.absence(state))
     if not plan.deletions:
         raise unknown_name("config", config, published_configs(state))
     if confirm is not None and not dry_run:

@@ -20,11 +20,12 @@ from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.fsspec_writing import WritableFolder, local_url
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.publishing.interface import Access, Sending
+from latentstore.publishing.own_files import BESIDE, listed_files
 from latentstore.publishing.records import Progress, PublishPlan, PublishProgress, TargetState
 
 ARRIVED = ".publishing.json"
 LARGEST_TEXT = 256 << 20
-READ_WHOLE = (CARD, FILE_NAME, "preview.png", ARRIVED)
+READ_WHOLE = (CARD, FILE_NAME, *BESIDE, ARRIVED)
 """Files whose content no manifest tells."""
 
 
@@ -80,6 +81,13 @@ class FolderTarget:
         known.update({path: file.sha256 for path, file in self._sent.items() if sizes.get(path) == file.bytes})
         files = {path: RemoteFile(path, size, known.get(path)) for path, size in sizes.items()}
         return TargetState(bool(sizes), files=files)
+
+    def absence(self, state: TargetState) -> str:  # noqa: ARG002
+        """That nothing is there, or may be read."""
+        return f"There is nothing at {self.name} that you may read: check the name of the bucket or folder."
+
+    def accept_tag(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
+        """There are none, and ``accept`` has said so."""
 
     def _whole(self, path: str) -> bytes:
         return self.folder.read_bytes(path, LARGEST_TEXT)
@@ -167,8 +175,11 @@ def _told_by_manifest(path: str, content: bytes, sizes: Mapping[str, int]) -> di
         manifest = Manifest.from_file(content.decode("utf-8"), path)
     except (ManifestError, UnicodeDecodeError):
         return {}  # then everything is sent again
-    infos = [*(shard for split in manifest.splits.values() for shard in split.shards), manifest.index]
-    return {config + info.path: info.sha256 for info in infos if sizes.get(config + info.path) == info.bytes}
+    return {
+        config + info.path: info.sha256
+        for info in listed_files(manifest)
+        if sizes.get(config + info.path) == info.bytes
+    }
 
 
 def _told_by_journal(content: bytes) -> dict[str, str]:

@@ -6,6 +6,7 @@ than one commit should have. Files of a config that is there already never do: i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from latentstore.checks.interface import some
 from latentstore.errors import PublishError, RequestError
 from latentstore.file_records import LocalFile
+from latentstore.hub.refusals import REFUSALS, Asked
 from latentstore.hub.writing import MAIN, HubRepository, MovedError
 from latentstore.locations import HubRepository as HubLocation
 from latentstore.locations import location_of
@@ -25,6 +27,8 @@ FILES_A_COMMIT = 100
 """More the Hub may not finish within its time limit of a minute."""
 FILES_A_GROUP = 8
 BYTES_A_GROUP = 1 << 30
+REF_NAME = re.compile(r"(?!.*(\.\.|//|\.lock(/|$)))\w[\w./+-]*(?<![./])")
+"""What git allows in the name of a branch or tag, and a little less."""
 FORMAT_TAG = f"format-v{FORMAT_VERSION}"
 
 
@@ -83,11 +87,30 @@ class HubTarget:
             yield from group
 
     def accept(self, how: Sending) -> None:
-        """RequestError for what cannot be done together."""
+        """RequestError for what cannot be done together, and for names that git does not take."""
+        for option, name in (("--revision", self.revision), ("--tag", how.tag)):
+            if name is not None and not REF_NAME.fullmatch(name):
+                raise RequestError(
+                    f"{option} {name!r} is no name that git takes: expected letters, digits, '-', '_', '.' and '/', "
+                    "beginning and ending with a letter or digit."
+                )
         if how.create_pr and self.revision != MAIN:
             raise RequestError("A pull request goes to the main branch: leave out --revision or --create-pr.")
         if how.tag is not None and how.create_pr:
             raise RequestError("A pull request has no tag before it is merged: leave out --tag or --create-pr.")
+
+    def absence(self, state: TargetState) -> str:
+        """That there is no such repository, or no such branch, tag or commit in it."""
+        about = Asked(self.repository.repo, self.repository.endpoint_in_use, self.revision)
+        return REFUSALS["no revision" if state.exists else "no repository"].sentence(about, Exception())
+
+    def accept_tag(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
+        """A tag is not taken from another commit; that of the very state that is there may be asked for again."""
+        if how.tag is None or not state.exists:
+            return
+        found = self.repository.tags().get(how.tag)
+        if found is not None and not (plan.is_done and found == state.head):
+            raise PublishError(self.repository.tag_taken(how.tag, found))
 
     def prepare(self, state: TargetState, how: Sending) -> None:
         """Make the repository and the branch, where they are missing."""

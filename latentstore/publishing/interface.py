@@ -46,11 +46,17 @@ class Target(Protocol):
     def state(self) -> TargetState:
         """What is there now."""
 
+    def absence(self, state: TargetState) -> str:
+        """The sentence for those who want to read what is not there."""
+
     def read(self, state: TargetState, path: str) -> bytes:
         """A file of that state."""
 
     def accept(self, how: Sending) -> None:
         """RequestError for what cannot be done there."""
+
+    def accept_tag(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
+        """PublishError, before anything is sent, where the result cannot have its tag."""
 
     def fetch(self, state: TargetState, paths: Sequence[str], root: Path) -> Iterator[str]:
         """Bring files of that state into a folder, each to its path; yields each when it has come whole."""

@@ -44,13 +44,15 @@ class Journey:
         """Send and look until nothing is left to do; the state in which that is so."""
         troubles, reason = 0, "others change it all the time"
         for _ in range(ROUNDS):
-            if plan.is_done:
+            if plan.is_done and state.branch_exists:
                 return state
             if not state.exists or not state.branch_exists:
                 self.place.prepare(state, self.how)
                 made = self.place.state()
                 if made.exists:  # a folder comes with its first file
                     state, plan = made, self.plan_for(made)
+                if plan.is_done:  # a branch begins with what is on the main one
+                    return state
             before, trouble = plan, None
             try:
                 self.place.send(state, plan, self.how, self.tell)

@@ -19,11 +19,11 @@ from latentstore.hashing import sha256_of
 from latentstore.journal import JOURNAL
 from latentstore.manifest import FILE_NAME, Manifest, ShardInfo
 from latentstore.named_table import unknown_name
+from latentstore.publishing.own_files import BESIDE, listed_files
 from latentstore.publishing.records import LocalConfig, Progress, PublishProgress, silent
 from latentstore.vaes.table import VAES
 from latentstore.verify import verify
 
-PREVIEW = "preview.png"
 HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 PLACES_IN_OPTIONS = ("/", "~", "./", "../", "file:")
 
@@ -71,22 +71,21 @@ def _folders(root: Path, names: Sequence[str] | None) -> list[Path]:
 
 def _config(folder: Path, *, force: bool) -> LocalConfig:
     report = verify(folder, depth="quick")
-    failed = tuple(f"{result.check}: {finding.message}" for result in report.results for finding in result.findings)
+    failed = tuple(f"{finding.file}: {finding.message}" for result in report.results for finding in result.findings)
     if failed and not force:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise PublishError(
-            f"{folder} is not what its manifest says, {failed[0].rstrip('.')}{more}: see latentstore verify {folder} "
+            f"{folder} is not what its manifest says ({failed[0].rstrip('.')}{more}): see latentstore verify {folder} "
             "--quick, or publish it as it is with --force; the card then says so."
         )
     manifest = Manifest.read(folder)
-    missing = [info.path for info in _files(manifest) if not (folder / info.path).is_file()]
+    missing = [info.path for info in listed_files(manifest) if not (folder / info.path).is_file()]
     if missing:
         raise PublishError(f"{folder} lacks {', '.join(missing)}, which cannot be published, not even with --force.")
     name = manifest.config
-    data = [_data_file(name, folder / info.path, info) for info in _files(manifest)]
-    preview = folder / PREVIEW
-    if preview.is_file():
-        data.append(LocalFile(f"{name}/{PREVIEW}", preview, preview.stat().st_size, sha256_of(preview)))
+    data = [_data_file(name, folder / info.path, info) for info in listed_files(manifest)]
+    beside = [folder / file for file in BESIDE if (folder / file).is_file()]
+    data += [LocalFile(f"{name}/{path.name}", path, path.stat().st_size, sha256_of(path)) for path in beside]
     published = without_local_paths(manifest)
     # As it is to the byte, unless something had to go.
     text = (folder / FILE_NAME).read_text(encoding="utf-8") if published == manifest else published.to_json()
@@ -111,10 +110,6 @@ def _scores(folder: Path, manifest: Manifest) -> Sequence[float | None] | None:
     except (StoreError, OSError, ValueError, KeyError):  # only with ``force``, and then the card says so
         return None
     return found
-
-
-def _files(manifest: Manifest) -> list[ShardInfo]:
-    return [*(shard for split in manifest.splits.values() for shard in split.shards), manifest.index]
 
 
 def _data_file(config: str, path: Path, info: ShardInfo) -> LocalFile:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from latentstore.card import CARD, CardChoices, refuse_unlicensed, render_card, validate_card
+from latentstore.card.vocabulary import LICENCES, OTHER
 from latentstore.containers.table import CONTAINERS
-from latentstore.errors import PublishError, StoreError
+from latentstore.errors import PublishError, RequestError, StoreError
 from latentstore.manifest import Manifest
+from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Target
 from latentstore.publishing.planning import manifests_of_others
 from latentstore.publishing.records import LocalConfig, TargetState
@@ -26,11 +29,12 @@ def merged_card(
     """The text of README.md for what will be there; the same for the same, however often it is asked for.
 
     A person's words are those on the card that is there, or ``words`` where there is none. RequestError where there is
-    no licence, PublishError where `datasets` or the Hub would not understand the card.
+    no licence or a choice names nothing, PublishError where `datasets` or the Hub would not understand the card.
     """
     names = [config.name for config in local]
     others = manifests_of_others(place.name, state, names, lambda path: place.read(state, path))
     manifests = [*(config.manifest for config in local), *others]
+    _refuse_unknown(choices, [manifest.config for manifest in manifests])
     previous = card_of(place, state)
     notes = {config.name: _note(config) for config in local if config.failed}
     text = card_with(
@@ -47,6 +51,23 @@ def merged_card(
     if problems:
         raise PublishError(f"The card for {place.name} would not be understood: {problems[0]}")
     return text
+
+
+def _refuse_unknown(choices: CardChoices, configs: Sequence[str]) -> None:
+    licence = choices.license
+    if licence is not None and licence not in LICENCES:
+        text = licence.casefold()
+        longer = [name for name in sorted(LICENCES) if text and name.startswith(text)]
+        nearest = longer or difflib.get_close_matches(text, sorted(LICENCES), n=1, cutoff=0.5)
+        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+        raise RequestError(
+            f"The Hub lists no licence {licence!r}{hint}; for one that it does not list, type --license other with "
+            "--license-name and --license-link."
+        )
+    if licence == OTHER and not (choices.license_name and choices.license_link):
+        raise RequestError("--license other says which only with --license-name and --license-link.")
+    if choices.default_config is not None and choices.default_config not in configs:
+        raise unknown_name("config", choices.default_config, sorted(configs))
 
 
 def card_with(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from latentstore.card import CARD
 from latentstore.errors import ManifestError, PublishError
 from latentstore.file_records import LocalFile
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.publishing.own_files import is_file_of
 from latentstore.publishing.records import LocalConfig, PublishPlan, TargetState
-
-SHARD = re.compile(r"\w+(\.\w+)*-\d{5,}(-of-\d{5,})?\.(parquet|tar)")
-"""File names that FORMAT.md 2.1 leaves to shards."""
-OWN_FILES = ("index.parquet", "preview.png", FILE_NAME)
 
 
 def published_configs(state: TargetState) -> list[str]:
@@ -65,9 +61,3 @@ def plan_of(location: str, configs: Sequence[LocalConfig], card: str, state: Tar
         creates=not state.exists,
         new_configs=frozenset(names - set(published_configs(state))),
     )
-
-
-def is_file_of(path: str, configs: set[str]) -> bool:
-    """Whether a file is one that this library puts into the folder of one of these configs."""
-    folder, _, name = path.rpartition("/")
-    return folder in configs and (name in OWN_FILES or SHARD.fullmatch(name) is not None)

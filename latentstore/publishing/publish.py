@@ -80,6 +80,7 @@ def publish(
             f"{place.name} is there already and everyone may read it: leave out --private, or make it private first, "
             f"on {place.url}/settings"
         )
+    place.accept_tag(state, plan, how)
     if dry_run:
         return _report(journey, plan, state, local, dry_run=True)
     if confirm is not None and (plan.creates or plan.deletions):

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from latentstore.card import CARD, render_card
 from latentstore.errors import DamagedShardError, NotSealedError, PlanMismatchError
+from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.hashing import sha256_of
 from latentstore.journal import JOURNAL, write_atomically
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Access, Target
 from latentstore.publishing.merged_card import card_of
-from latentstore.publishing.planning import is_file_of, published_configs
+from latentstore.publishing.own_files import BESIDE, is_file_of, listed_files
+from latentstore.publishing.planning import published_configs
 from latentstore.publishing.records import Progress, PublishProgress, TargetState, silent
 from latentstore.publishing.table import open_target
 from latentstore.retries import Patience
-
-PREVIEW = "preview.png"
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,23 @@ def pull(
     tell(PublishProgress("compare"))
     state = place.state()
     if not state.exists or not state.branch_exists:
-        raise NotSealedError(f"There is no {place.name} that you may read: check the name, or type: hf auth login")
+        raise NotSealedError(place.absence(state))
     names = _chosen(place, state, configs)
     root = Path(folder).expanduser()
     manifests = {name: _manifest(place, state, name) for name in names}
     received: list[str] = []
     skipped: list[str] = []
-    for name, (manifest, _) in manifests.items():
-        _make_room(root / name, manifest, manifests[name][1])
-        for path in _wanted(manifest, state):
-            (skipped if _is_here(root, path, manifest, state) else received).append(path)
+    wanted: dict[str, RemoteFile] = {}
+    for name, (manifest, text) in manifests.items():
+        files = _wanted(manifest, state)
+        _make_room(root / name, text, set(files))
+        for path, file in files.items():
+            (skipped if _is_here(root, file) else received).append(path)
+        wanted |= files
     total, done = sum(state.files[path].bytes for path in received), 0
     for path in place.fetch(state, received, root):
         done += state.files[path].bytes
-        _check(root, path, manifests[path.partition("/")[0]][0])
+        _check(root, wanted[path])
         tell(PublishProgress("receive", path, done, total))
     for name, (_, text) in manifests.items():
         write_atomically(root / name / FILE_NAME, text)
@@ -106,67 +109,59 @@ def _manifest(place: Target, state: TargetState, config: str) -> tuple[Manifest,
     path = f"{config}/{FILE_NAME}"
     text = place.read(state, path).decode("utf-8", "replace")
     manifest = Manifest.from_file(text, f"{place.name}/{path}")
-    lacking = [info.path for info in _infos(manifest) if f"{config}/{info.path}" not in state.files]
+    lacking = [info.path for info in listed_files(manifest) if f"{config}/{info.path}" not in state.files]
     if lacking:
         raise DamagedShardError(f"{place.name} lacks {config}/{lacking[0]}, which its manifest lists.")
     return manifest, text
 
 
-def _infos(manifest: Manifest) -> list[Any]:
-    return [*(shard for split in manifest.splits.values() for shard in split.shards), manifest.index]
+def _wanted(manifest: Manifest, state: TargetState) -> dict[str, RemoteFile]:
+    """The data of a config by its path inside the repository: with the manifest's sha256, else the listing's."""
+    start = f"{manifest.config}/"
+    listed = {start + info.path: info.sha256 for info in listed_files(manifest)}
+    beside = [start + name for name in BESIDE if start + name in state.files]
+    found = {path: replace(state.files[path], sha256=sha256) for path, sha256 in listed.items()}
+    return {**found, **{path: state.files[path] for path in beside}}
 
 
-def _wanted(manifest: Manifest, state: TargetState) -> list[str]:
-    """Paths of the data of a config, inside the repository."""
-    paths = [f"{manifest.config}/{info.path}" for info in _infos(manifest)]
-    preview = f"{manifest.config}/{PREVIEW}"
-    return [*paths, preview] if preview in state.files else paths
-
-
-def _make_room(folder: Path, manifest: Manifest, text: str) -> None:
-    """Take away what another version of the config left: the manifest first, then shards that are not of this one."""
+def _make_room(folder: Path, text: str, wanted: set[str]) -> None:
+    """Take away what another version of the config left: the manifest first, then files that are not of this one."""
     if (folder / JOURNAL).is_dir():
-        raise PlanMismatchError(f"{folder} is being built: choose another --out, or remove that folder.")
+        raise PlanMismatchError(f"{folder} is being built: choose another folder, or remove that folder.")
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / FILE_NAME
     if own.is_file() and own.read_bytes() != text.encode():
         own.unlink()
-    listed = {info.path for info in _infos(manifest)} | {FILE_NAME, PREVIEW}
     for path in sorted(folder.iterdir()):
-        if (
-            path.is_file()
-            and path.name not in listed
-            and is_file_of(f"{manifest.config}/{path.name}", {manifest.config})
-        ):
+        inside = f"{folder.name}/{path.name}"
+        if path.is_file() and path != own and inside not in wanted and is_file_of(inside, {folder.name}):
             path.unlink()
 
 
-def _is_here(root: Path, path: str, manifest: Manifest, state: TargetState) -> bool:
+def _is_here(root: Path, wanted: RemoteFile) -> bool:
     """Whether the very file is here; another one of its name is removed."""
-    here = root / path
+    here = root / wanted.path
     if not here.is_file():
         return False
-    sha256 = _sha256(path, manifest) or state.files[path].sha256
-    if sha256 is not None and here.stat().st_size == state.files[path].bytes and sha256_of(here) == sha256:
+    if _holds(here, wanted):
         return True
     here.unlink()
     return False
 
 
-def _check(root: Path, path: str, manifest: Manifest) -> None:
-    sha256 = _sha256(path, manifest)
-    if sha256 is not None and sha256_of(root / path) != sha256:
-        (root / path).unlink()
+def _check(root: Path, wanted: RemoteFile) -> None:
+    if not _holds(root / wanted.path, wanted):
+        (root / wanted.path).unlink()
+        who = "the listing there" if wanted.path.rpartition("/")[2] in BESIDE else "its manifest"
         raise DamagedShardError(
-            f"{path} came with another sha256 than its manifest says, and was removed: type the same command again; if "
+            f"{wanted.path} came with another sha256 than {who} says, and was removed: type the same command again; if "
             "it happens again, the published file is damaged."
         )
 
 
-def _sha256(path: str, manifest: Manifest) -> str | None:
-    """What the manifest says; it says nothing of the preview."""
-    name = path.rpartition("/")[2]
-    return next((str(info.sha256) for info in _infos(manifest) if info.path == name), None)
+def _holds(here: Path, wanted: RemoteFile) -> bool:
+    size = here.stat().st_size
+    return size == wanted.bytes and wanted.holds(LocalFile(wanted.path, here, size, sha256_of(here)))
 
 
 def _write_card(root: Path, place: Target, state: TargetState, *, whole: bool) -> None:

@@ -17,7 +17,7 @@ class LocalConfig:
     manifest: Manifest
     """As published: without the paths of this machine."""
     data: tuple[LocalFile, ...]
-    """Shards, index and preview."""
+    """Shards, index, and what lies beside them (``own_files.BESIDE``)."""
     manifest_file: LocalFile
     failed: tuple[str, ...] = ()
     """What ``verify`` found wrong, of a config that is published all the same."""

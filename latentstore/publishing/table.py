@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from latentstore.errors import RequestError
@@ -10,6 +11,8 @@ from latentstore.named_table import NamedTable
 from latentstore.publishing.folder_target import open_folder_target
 from latentstore.publishing.hub_target import open_hub_target
 from latentstore.publishing.interface import Access, Target, TargetRow
+
+PAGE = re.compile(r"https?://[^/]+/datasets/(?P<repo>[\w.-]+/[\w.-]+)(/.*)?", re.ASCII)
 
 
 def _on_hub(location: str) -> bool:
@@ -47,7 +50,10 @@ def open_target(location: str | Path, revision: str | None = None, access: Acces
     for row in TARGETS.values():
         if row.fits(text):
             return row.open(text, revision, access or Access())
+    page = PAGE.fullmatch(text)
+    if page is not None:
+        raise RequestError(f"{text!r} is a page of the Hub: give the name of the repository, {page['repo']}.")
     raise RequestError(
-        f"Nothing can be published to {text!r}: give a Hub repository (user/repo), a URL that can be written to "
-        "(s3://bucket/folder), or a folder (./folder)."
+        "Expected a Hub repository (user/repo), a URL that can be written to (s3://bucket/folder) or a folder "
+        f"(./folder), found {text!r}."
     )

@@ -34,7 +34,7 @@ def test_a_dataset_goes_to_the_hub_and_comes_back(
     assert "sending tiny-pool8/" in pushed.stderr
     again = run_installed("push", copy, REPO, "--json", env=environment)
     assert json.loads(again.stdout)["sent"] == []
-    pulled = run_installed("pull", f"{REPO}@v1", "--out", tmp_path / "back", env=environment)
+    pulled = run_installed("pull", f"{REPO}@v1", tmp_path / "back", env=environment)
     assert pulled.returncode == 0, pulled.stderr
     for path in (copy / "tiny-pool8").iterdir():
         if path.name != "manifest.json":  # it is published without the folder that the pictures were in
@@ -66,8 +66,8 @@ def test_a_folder_is_pushed_to_without_a_hub(run: Run, copy: Path, tmp_path: Pat
     assert pushed.exit_code == 0, pushed.stderr
     assert json.loads(pushed.stdout)["creates"] is True
     again = run("push", copy, there)
-    assert again.stdout.startswith(f"Nothing to do: {there.as_uri()} has tiny-pool8 as it is here.\n")
-    pulled = run("pull", there, "--out", tmp_path / "back")
+    assert again.stdout.startswith(f"Nothing to send: {there.as_uri()} has tiny-pool8 as it is here\n")
+    pulled = run("pull", there, tmp_path / "back")
     assert pulled.stdout.startswith(f"{tmp_path / 'back'} holds tiny-pool8 of {there}\n")
     refused = run("drop", there, "tiny-pool8")
     assert refused.exit_code == 1

@@ -68,7 +68,7 @@ class XetStorage:
 
     def stored_bytes(self) -> int:
         """Bytes of all xorbs: what was uploaded so far."""
-        return sum(path.stat().st_size for path in self.folder.glob("**/xorbs/*"))
+        return sum(path.stat().st_size for path in self.folder.glob("**/xorbs/default.*") if path.suffix != ".tagset")
 
     def _read_new_shards(self) -> None:
         for path in sorted(self.folder.glob("**/*.mdb")):

@@ -142,10 +142,12 @@ def test_an_answer_that_is_cut_is_asked_for_again(
 
 
 def test_what_is_not_there_cannot_be_pulled(push: Push, fetch: Any, local: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotSealedError, match=r"There is no user/latents that you may read: .*hf auth login"):
+    with pytest.raises(
+        NotSealedError, match=r"The Hub has no dataset repository user/latents that you may read: .*hf auth login"
+    ):
         fetch(REPO, tmp_path / "back")
     push(local, REPO, choices=LICENSED)
-    with pytest.raises(NotSealedError, match=r"There is no user/latents@v9 that you may read"):
+    with pytest.raises(NotSealedError, match=r"user/latents has no revision 'v9': choose one of its branches and tags"):
         fetch(f"{REPO}@v9", tmp_path / "back")
     with pytest.raises(UnknownNameError, match=r"There is no config named 'synthetic-pool9'. Did you mean"):
         fetch(REPO, tmp_path / "back", ["synthetic-pool9"])
@@ -209,7 +211,7 @@ def test_a_drop_that_lost_a_race_keeps_the_config_that_came_in_between(
 
 
 def test_only_what_is_there_can_be_dropped(hub: HubServer, push: Push, remove: Any, local: Path) -> None:
-    with pytest.raises(RequestError, match=r"There is no user/latents that you may read"):
+    with pytest.raises(RequestError, match=r"The Hub has no dataset repository user/latents that you may read"):
         remove(REPO, CONFIG)
     push(local, REPO, choices=LICENSED)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'synthetic-pool8'"):

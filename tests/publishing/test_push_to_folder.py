@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from publishing_words import CONFIG, LICENSED, SOON, change_one_shard, missing_data, paths_of, same_files
 
-from latentstore import drop, publish, pull
+from latentstore import Manifest, drop, load_latents, open_store, publish, pull, verify
 from latentstore.errors import PublishError, RequestError
 from latentstore.publishing.records import PublishProgress
 
@@ -213,3 +213,21 @@ def test_a_copy_that_was_pulled_can_be_pushed_from(local: Path, tmp_path: Path) 
     publish(tmp_path / "copy", tmp_path / "there", choices=LICENSED)
     pull(tmp_path / "there", tmp_path / "back")
     assert publish(tmp_path / "back", tmp_path / "there").sent == ()
+
+
+def test_a_bucket_is_read_where_it_is(bucket: str, local: Path) -> None:
+    from scenes import build_scenes, scenes
+
+    build_scenes(local, source=scenes(12), config="more", rows_per_shard=5)
+    publish(local, bucket, choices=LICENSED, patience=SOON)
+    streamed = load_latents(bucket, "more", split="train", streaming=True, columns=["id"])
+    expected = {row["id"]: row["latent"] for row in load_latents(local, "more", split="train", columns=["id"])}
+    seen = [
+        (name, latent)
+        for batch in streamed.loader(batch_size=4, shuffle=True, seed=1)
+        for name, latent in zip(batch["id"], batch["latent"], strict=True)
+    ]
+    assert sorted(name for name, _ in seen) == sorted(expected)
+    assert all(latent.equal(expected[name]) for name, latent in seen)
+    assert open_store(bucket, "more").manifest == Manifest.read(local / "more")
+    assert verify(bucket, "more", depth="quick").ok

@@ -268,6 +268,13 @@ def test_a_branch_is_made_and_filled(hub: HubServer, push: Push, local: Path, ot
     assert push(other, f"{REPO}@draft").sent == ()
 
 
+def test_a_branch_is_made_where_the_main_one_has_it_all(hub: HubServer, push: Push, local: Path) -> None:
+    push(local, REPO, choices=LICENSED)
+    report = push(local, REPO, revision="draft")
+    assert report.sent == ()
+    assert hub.files(REPO, "draft") == hub.files(REPO)
+
+
 def test_tags_name_the_result_and_that_of_the_format_follows(hub: HubServer, push: Push, local: Path) -> None:
     report = push(local, REPO, choices=LICENSED, tag="v1")
     first = hub.repository(REPO).head.oid

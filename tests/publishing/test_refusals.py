@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from hub_server import Fault, HubServer
-from publishing_words import CONFIG, LICENSED, REPO, SOON
+from publishing_words import CONFIG, LICENSED, REPO, SOON, change_one_shard
 
-from latentstore import PublishReport, publish
+from latentstore import CardChoices, PublishReport, publish, pull
 from latentstore.errors import LatentStoreError, NotSealedError, PublishError, RequestError
+from latentstore.publishing.hub_target import REF_NAME
 
 Push = Callable[..., PublishReport]
 
@@ -166,7 +167,7 @@ def test_of_a_config_that_fails_verify_unless_it_is_forced_and_then_the_card_say
     path = local / CONFIG / "train-00001-of-00003.parquet"
     path.write_bytes(path.read_bytes() + b"\0")
     text = refused(lambda: push(local, REPO, choices=LICENSED), PublishError)
-    assert text.startswith(f"{local / CONFIG} is not what its manifest says, ")
+    assert text.startswith(f"{local / CONFIG} is not what its manifest says (train-00001-of-00003.parquet: has ")
     assert "or publish it as it is with --force" in text
     assert not hub.repositories
     report = push(local, REPO, choices=LICENSED, force=True)
@@ -185,3 +186,59 @@ def test_of_a_config_that_lacks_a_shard_even_if_it_is_forced(push: Push, local: 
     (local / CONFIG / "train-00001-of-00003.parquet").unlink()
     text = refused(lambda: push(local, REPO, choices=LICENSED, force=True), PublishError)
     assert text.endswith("lacks train-00001-of-00003.parquet, which cannot be published, not even with --force.")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cc0", "The Hub lists no licence 'cc0' (did you mean 'cc0-1.0'?); for one that it does not list, type"),
+        ("MIT", "(did you mean 'mit'?)"),
+        ("§", "The Hub lists no licence '§'; for one that it does not list, type --license other with"),
+        ("other", "--license other says which only with --license-name and --license-link."),
+    ],
+)
+def test_under_a_licence_that_is_none_of_the_hubs(push: Push, local: Path, name: str, said: str) -> None:
+    assert said in refused(lambda: push(local, REPO, choices=CardChoices(license=name)), RequestError)
+
+
+def test_with_a_default_config_that_is_not_there(hub: HubServer, push: Push, local: Path) -> None:
+    choices = CardChoices(license="mit", default_config="synthetic-pool9")
+    assert "Did you mean 'synthetic-pool8'?" in refused(lambda: push(local, REPO, choices=choices), RequestError)
+    assert not hub.repositories
+
+
+@pytest.mark.parametrize("name", ["bad tag", "bad..name", "bad/", ".bad", "bad.lock", "a~1", "a:b", ""])
+def test_for_names_that_git_does_not_take(hub: HubServer, push: Push, local: Path, name: str) -> None:
+    said = f" {name!r} is no name that git takes: expected letters"
+    assert refused(lambda: push(local, REPO, choices=LICENSED, tag=name), RequestError).startswith(f"--tag{said}")
+    if name:  # an empty one is none
+        text = refused(lambda: push(local, REPO, choices=LICENSED, revision=name), RequestError)
+        assert text.startswith(f"--revision{said}")
+    assert not hub.log.entries
+
+
+@pytest.mark.parametrize("name", ["v1", "v1.0", "2026-05/first_try", "refs/pr/3", "größer"])
+def test_other_names_may_be_given(name: str) -> None:
+    assert REF_NAME.fullmatch(name)
+
+
+def test_for_a_tag_of_another_commit_before_anything_is_sent(hub: HubServer, push: Push, local: Path) -> None:
+    push(local, REPO, choices=LICENSED, tag="v1")
+    push(local, REPO, tag="v1")
+    change_one_shard(local)
+    hub.log.forget()
+    text = refused(lambda: push(local, REPO, tag="v1"), PublishError)
+    assert text.startswith(f"{REPO} has a tag 'v1' on the commit ")
+    assert not {"preupload", "lfs-put", "commit", "tag"} & set(hub.log.counts())
+
+
+def test_to_the_address_of_a_page(push: Push, local: Path) -> None:
+    page = "https://huggingface.co/datasets/user/latents/tree/main"
+    text = refused(lambda: push(local, page, choices=LICENSED), RequestError)
+    assert text == f"'{page}' is a page of the Hub: give the name of the repository, user/latents."
+
+
+def test_a_place_without_anything_cannot_be_read(tmp_path: Path) -> None:
+    text = refused(lambda: pull(tmp_path / "nothing", tmp_path / "back"), NotSealedError)
+    assert text.endswith("nothing that you may read: check the name of the bucket or folder.")
+    assert text.startswith("There is nothing at file://")
