@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import RequestError, StoreError
-from latentstore.journal import write_atomically
+from latentstore.journal import remove_abandoned, write_atomically
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, Manifest
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def write_card(root: Path) -> Path:
     """Render the card of every sealed config below ``root`` and put it there in one step, where it has changed."""
     text = render_card(sealed_configs(root))
     path = root / CARD
+    remove_abandoned(path)
     if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)
     return path

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from latentstore.checks.interface import Finding, Findings, Inspection, ShardVisit, counted
 from latentstore.hashing import sha256_of
+from latentstore.journal import append_begun, names_underway
 from latentstore.quarantine import SKIPPED, skipped_lines
+from latentstore.seal import index_name
 
 
 def check_files(inspection: Inspection) -> Findings:
@@ -18,10 +20,19 @@ def check_files(inspection: Inspection) -> Findings:
         elif path.stat().st_size != info.bytes:
             yield Finding(info.path, f"has {path.stat().st_size:,} bytes, the manifest says {info.bytes:,}")
     found = {path.name for path in folder.glob(f"*.{container.suffix}") if not path.name.startswith(".")}
-    for name in sorted(found - listed - {inspection.manifest.index.path}):
+    begun = append_begun(folder)
+    underway = _underway(inspection) if begun else set()
+    for name in sorted(found - listed - underway - {inspection.manifest.index.path}):
         yield Finding(name, "is not listed in the manifest")
-    yield from _skipped_file(inspection)
-    inspection.note = counted(len(listed), "shard")
+    if not begun:  # else the list may be the one that the next manifest goes with
+        yield from _skipped_file(inspection)
+    inspection.note = counted(len(listed), "shard") + ("; an append was begun and is not finished" if begun else "")
+
+
+def _underway(inspection: Inspection) -> set[str]:
+    """Names of the files that an append needs until it is finished."""
+    appended = len(inspection.manifest.build.appended)
+    return names_underway(inspection.store.folder) | {index_name(appended + 1), index_name(max(0, appended - 1))}
 
 
 def _skipped_file(inspection: Inspection) -> Findings:
