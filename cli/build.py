@@ -14,6 +14,7 @@ from .build_report import BuildCommand, print_status, profile_json, show_profile
 from .options import (
     AutoStorage,
     Device,
+    Kind,
     RowName,
     RowNames,
     device_name,
@@ -43,7 +44,7 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
 """Variables that tell a process its place: torchrun's, then Slurm's."""
 
 
-class BatchSize(click.ParamType):
+class BatchSize(Kind):
     """A number, or ``auto``."""
 
     name = "N|auto"
@@ -167,6 +168,11 @@ class BatchSize(click.ParamType):
     callback=print_status,
     help="Only say how far a build in DIR is, by whom, and what remains.",
 )
+@click.option(
+    "--append",
+    is_flag=True,
+    help="Add the pictures that SOURCE has gained since to the finished dataset, as new shards; the old ones stay.",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first unusable picture, instead of skipping and listing it.")
 @click.option(
     "--max-bad",
@@ -185,6 +191,7 @@ def command(
     engine: EngineRow,
     workers: int | None,
     wants_profile: bool,
+    append: bool,
     as_json: bool,
     **wanted: Any,
 ) -> None:
@@ -219,6 +226,7 @@ def command(
       latentstore build eurosat --vae sdxl --out out --views identity,hflip
       latentstore build aid --vae sdxl --out out --device cuda --workers 8
       torchrun --nproc-per-node 8 --no-python latentstore build aid --vae sdxl --out out --engine torchrun
+      latentstore build ./photos --vae demo --out out --resize 256 --crop 256 --append
       latentstore build --status out
     """
     from latentstore import build
@@ -235,6 +243,7 @@ def command(
             workers=workers or 1,
             placement=placement,
             profiled=profiles.append,
+            append=append,
         )
     if placement is not None and placement.rank > 0:
         return  # rank 0 says it all
@@ -244,7 +253,7 @@ def command(
         result = _result(manifest, out, already_complete=not display.called)
         print_json(result | ({"profile": profile_json(profiles[0])} if wants_profile and profiles else {}))
     else:
-        _summary(manifest, out, already_complete=not display.called)
+        _summary(manifest, out, already_complete=not display.called, append=append)
 
 
 def _placement(engine: EngineRow, environment: Mapping[str, str]) -> Placement | None:
@@ -311,11 +320,16 @@ def _result(manifest: Manifest, out: str, *, already_complete: bool) -> dict[str
     }
 
 
-def _summary(manifest: Manifest, out: str, *, already_complete: bool) -> None:
+def _summary(manifest: Manifest, out: str, *, already_complete: bool, append: bool) -> None:
     page = Page()
     folder = Path(out) / manifest.config
-    if already_complete:
+    if already_complete and append:
+        page.heading(f"Nothing to append: {folder} holds, or lists as skipped, every picture of the source.")
+    elif already_complete:
         page.heading(f"Already complete, nothing to do: {folder} holds the result of this very plan.")
+    elif append:
+        added = sum(manifest.build.appended[-1].pictures.values())
+        page.heading(f"Added {added:,} picture{'' if added == 1 else 's'} to {manifest.config} in {folder}")
     else:
         page.heading(f"Built {manifest.config} in {folder}")
     channels, height, width = manifest.latent_shape

@@ -13,6 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentstore.append import (
+    Grown,
+    growth_of,
+    nothing_to_append,
+    refuse_underway,
+    refuse_unsealed,
+    seal_append,
+    tidy_append,
+)
 from latentstore.build_profile import BuildProfile
 from latentstore.build_progress import Progress, Report
 from latentstore.calibration import ChosenStorage, calibrate, candidates_of, sample_of_plan
@@ -21,7 +30,15 @@ from latentstore.engines.interface import Crew, EngineRow, Placement
 from latentstore.engines.table import ENGINES
 from latentstore.errors import RequestError, SourceError
 from latentstore.joining import join
-from latentstore.journal import BuildFolder, FinishedShard, PlannedShards, claim, known_plan, sealed_manifest, tidy
+from latentstore.journal import (
+    BuildFolder,
+    FinishedShard,
+    PlannedShards,
+    claim,
+    claim_append,
+    known_plan,
+    sealed_manifest,
+)
 from latentstore.manifest import SkippedInfo
 from latentstore.pictures import PictureReader
 from latentstore.plan import BuildPlan, PlannedRows
@@ -51,6 +68,7 @@ def build(
     workers: int = 1,
     placement: Placement | None = None,
     profiled: Profiled | None = None,
+    append: bool = False,
 ) -> Manifest:
     """Build one config into ``<out>/<config>/`` and return its manifest.
 
@@ -63,19 +81,28 @@ def build(
     ``if __name__ == "__main__":``. For an engine whose processes were started by something else, each of them calls
     this with its ``placement``: that of rank 0 coordinates, the others work, and all return the manifest.
 
+    With ``append``, the pictures of the source that the finished config does not hold yet are added to it, as shards of
+    their own; nothing is done where there are none. Pictures are told apart by their paths, and those that it holds are
+    not looked at again: ``verify`` tells whether one was changed.
+
     Running it again continues where it stopped, and does nothing once the config is sealed. Raises RequestError,
     SourceError or VaeError with one clear sentence; what was finished before stays.
     """
     plan = _placed(plan, engine, workers, placement)
+    if append and placement is not None:
+        raise RequestError(f"Engine {engine.name!r} cannot add to a dataset: use --engine local or ray with --workers.")
     folder = Path(out) / plan.config
     if placement is not None and placement.rank > 0:
         manifest, profile = join(plan, folder, placement, progress=progress)
         if profiled is not None and profile is not None:
             profiled(profile)
         return manifest
+    (refuse_unsealed if append else refuse_underway)(folder)
     ready = opened(plan, known_plan(folder))
     with as_planned(ready.plan):
         wanted = _Wanted(engine, workers, progress, observe, profiled)
+        if append:
+            return _appended(ready, Path(out), wanted)
         return _finished_before(ready, Path(out)) or _built(ready, Path(out), wanted)
 
 
@@ -126,9 +153,10 @@ def _finished_before(ready: OpenedPlan, out: Path) -> Manifest | None:
     found = sealed_manifest(out / plan.config, ready.fingerprint)
     if found is None:
         return None
-    _refuse_skipped(plan, ready.rows, found.build.skipped)
+    if not found.build.appended:  # places in its planned order are not those of this plan, else
+        _refuse_skipped(plan, ready.rows, found.build.skipped)
     _refuse_loss(plan, found.storage.measured_loss_db)
-    tidy(out / plan.config)
+    tidy_append(out / plan.config, found)
     write_card(out)  # a build that was stopped between manifest and card left none
     return found
 
@@ -142,19 +170,50 @@ def _built(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
         work.remember("shards", PlannedShards(tuple(rows.shards())))
         chosen = _calibrated(work, reader, vae, report)
         bench = Bench.of(reader, vae, chosen, wanted.observe)
-        _resumed(work, reader, report)
-        job = BuildJob(plan, rows, work.folder, chosen, ready.fingerprint)
-        profiles = wanted.engine.run(Crew(job, bench, wanted.workers, report.tell))
-        if wanted.profiled is not None:
-            wanted.profiled(BuildProfile.sum_of(profiles))
-        shards = _all_finished(work, rows)
-        _refuse_skipped(plan, rows, tuple(skipped for shard in shards for skipped in shard.skipped))
+        shards = _worked(work, ready, bench, chosen, wanted, report)
         report.stage("seal")
         sealing = Sealing(reader, vae, chosen, bench.schema, shards, ready.fingerprint, _environment())
         _refuse_loss(plan, sealing.totals.measured_loss_db)
         manifest = seal(work, sealing)
         report.stage("done")
         return manifest
+
+
+def _appended(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
+    """The same for the new pictures of the source; the manifest as it is where there are none."""
+    folder = out / ready.plan.config
+    growth = growth_of(ready, folder)
+    if growth is None:
+        manifest = nothing_to_append(folder)
+        write_card(out)
+        return manifest
+    refuse_foreign_card(out)
+    with claim_append(folder, ready.fingerprint, growth.manifest_sha256) as work:
+        report = Report(wanted.progress, growth.rows.due)
+        work.remember("shards", PlannedShards(tuple(growth.rows.shards())))
+        bench = Bench.of(growth.ready.reader, ready.vae, growth.chosen, wanted.observe)
+        shards = _worked(work, growth.ready, bench, growth.chosen, wanted, report)
+        report.stage("seal")
+        grown = Grown.of(growth, shards, _environment())
+        _refuse_loss(ready.plan, grown.measured_loss_db)
+        manifest = seal_append(work, grown)
+        report.stage("done")
+        return manifest
+
+
+def _worked(
+    work: BuildFolder, ready: OpenedPlan, bench: Bench, chosen: ChosenStorage, wanted: _Wanted, report: Report
+) -> tuple[FinishedShard, ...]:
+    """Every shard that the plan's rows ask for, finished by the engine's workers."""
+    plan, rows = ready.plan, ready.rows
+    _resumed(work, ready.reader, report)
+    job = BuildJob(plan, rows, work.folder, chosen, ready.fingerprint)
+    profiles = wanted.engine.run(Crew(job, bench, wanted.workers, report.tell))
+    if wanted.profiled is not None:
+        wanted.profiled(BuildProfile.sum_of(profiles))
+    shards = _all_finished(work, rows)
+    _refuse_skipped(plan, rows, tuple(skipped for shard in shards for skipped in shard.skipped))
+    return shards
 
 
 def _resumed(work: BuildFolder, reader: PictureReader, report: Report) -> None:

@@ -8,6 +8,7 @@ recorded size and sha256.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,14 +25,19 @@ from latentstore.errors import ManifestError, NotSealedError, PlanMismatchError,
 from latentstore.hashing import sha256_of
 from latentstore.json_records import parse, plain
 from latentstore.locks import Holder, Lock, holder_of, is_held, take
-from latentstore.manifest import HalvedInfo, Manifest, RetriedInfo, ShardInfo, SkippedInfo
+from latentstore.manifest import FILE_NAME, HalvedInfo, Manifest, RetriedInfo, ShardInfo, SkippedInfo
 from latentstore.plan import PlannedShard
 
 JOURNAL = ".build"
 PLAN = "plan.json"
+APPENDS_TO = "appends_to"
+"""Entry of the plan of an append: sha256 of the manifest that it adds to."""
 TRIES = 5
 """To claim a folder: who asks for a build's status holds its lock for an instant."""
 SECONDS_BETWEEN_TRIES = 0.05
+CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+"""What network and user-space file systems answer that do not know this."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Record = TypeVar("Record")
 
 
@@ -93,7 +100,8 @@ class BuildFolder:
 
     def forget(self, planned: PlannedShard) -> None:
         """What the journal says of this shard is not so: it is to be built again."""
-        self._entry(planned).unlink(missing_ok=True)
+        with writing(self._entry(planned)):
+            self._entry(planned).unlink(missing_ok=True)
 
     def finish(self, planned: PlannedShard, entry: FinishedShard) -> None:
         """Remember that this shard is done."""
@@ -101,12 +109,13 @@ class BuildFolder:
 
     def take(self, planned: PlannedShard) -> Lock | None:
         """The shard for this worker alone; None while another works on it. Who died holds nothing."""
-        try:
-            lock = take(self._lock(planned))
-        except FileNotFoundError:
-            if self.is_sealed:
-                return None
-            raise
+        with writing(self._lock(planned)):
+            try:
+                lock = take(self._lock(planned))
+            except FileNotFoundError:
+                if self.is_sealed:
+                    return None
+                raise
         return lock if isinstance(lock, Lock) else None
 
     def worked_on_by(self, planned: PlannedShard) -> Holder | None:
@@ -138,8 +147,9 @@ class BuildFolder:
 
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest and give it back as written; now the dataset is complete and the journal is gone."""
-        written = manifest.write(self.folder)
-        sync_folder(self.folder)
+        with writing(self.folder / FILE_NAME):
+            written = manifest.write(self.folder)
+            sync_folder(self.folder)
         tidy(self.folder)
         return written
 
@@ -174,6 +184,56 @@ def claim(folder: Path, fingerprint: Mapping[str, Any]) -> Iterator[BuildFolder]
         yield BuildFolder(folder)
 
 
+@contextmanager
+def claim_append(folder: Path, fingerprint: Mapping[str, Any], manifest_sha256: str) -> Iterator[BuildFolder]:
+    """A sealed config's folder for one builder that adds to it; the sealed manifest stays valid meanwhile.
+
+    What an append of other pictures had begun here is thrown away. Raises RequestError where another builder is at work
+    in the folder, or has replaced the manifest of this sha256, or where the folder cannot be written.
+    """
+    wanted = {**fingerprint, APPENDS_TO: manifest_sha256}
+    journal = folder / JOURNAL
+    try:
+        journal.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"Cannot write into {folder}: {error.strerror}; --append needs to.") from error
+    with _lock(journal / "lock", folder):
+        if sha256_of(folder / FILE_NAME) != manifest_sha256:
+            raise RequestError(f"Another process has just added to {folder}: type the command again.")
+        if _read_plan(journal / PLAN) != json.loads(json.dumps(wanted)):
+            _throw_away(folder)
+        write_atomically(journal / PLAN, json.dumps(wanted, indent=2))
+        yield BuildFolder(folder)
+
+
+def append_begun(folder: Path) -> bool:
+    """Whether the journal of an append lies in ``folder``; what it added may be sealed already."""
+    return APPENDS_TO in (_read_plan(folder / JOURNAL / PLAN) or {})
+
+
+def append_underway(folder: Path) -> bool:
+    """Whether an append to the sealed config in ``folder`` was begun and is not sealed."""
+    plan = _read_plan(folder / JOURNAL / PLAN) or {}
+    manifest = folder / FILE_NAME
+    return APPENDS_TO in plan and manifest.is_file() and bool(plan[APPENDS_TO] == sha256_of(manifest))
+
+
+def names_underway(folder: Path) -> set[str]:
+    """Names of the shards that the journal in ``folder`` plans; empty where there is none."""
+    planned = BuildFolder(folder).recall("shards", PlannedShards)
+    return {shard.name for shard in planned.shards} if planned is not None else set()
+
+
+def _throw_away(folder: Path) -> None:
+    """Remove what a journal knows of, but for what the manifest lists and the lock that this builder holds."""
+    listed = {shard.path for split in Manifest.read(folder).splits.values() for shard in split.shards}
+    for name in names_underway(folder) - listed:
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / JOURNAL).iterdir():
+        if path.name != "lock":
+            path.unlink(missing_ok=True)
+
+
 def known_plan(folder: Path) -> Mapping[str, Any] | None:
     """The plan that a config's folder holds the result, or the beginning, of; None where there is none."""
     try:
@@ -185,13 +245,17 @@ def known_plan(folder: Path) -> Mapping[str, Any] | None:
 def tidy(folder: Path) -> None:
     """Remove what is needed only until a config is sealed.
 
-    First under another name, in one step: a worker that looks at the journal sees all of it, or that it is gone.
+    First under another name, in one step: a worker that looks at the journal sees all of it, or that it is gone. What a
+    process was writing when it was killed goes too.
     """
     old = folder / f"{JOURNAL}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        (folder / JOURNAL).rename(old)
-    shutil.rmtree(old, ignore_errors=True)
+    with writing(folder / JOURNAL):
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            (folder / JOURNAL).rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+        for partial in folder.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
 
 
 def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | None:
@@ -204,20 +268,63 @@ def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | 
     return manifest
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Text under its final name in one step: nobody ever sees half of it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    partial = Path(name)
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """RequestError with one sentence where the system cannot do what is done inside, all of which belongs to a path."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        advice = "make room, then type" if error.errno in NO_ROOM else "once that is mended, type"
+        raise RequestError(f"Cannot write {path}: {reason}; {advice} it again: it continues.") from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The name under which to write a file that gets its final name in one step, once it is on disk.
+
+    Only for who holds the folder's lock, or the file's: the name is the same for everybody. RequestError where it
+    cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with writing(path):
+        yield partial
+        with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.chmod(0o644)
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        sync_folder(path.parent)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Text under its final name in one step: nobody ever sees half of it. RequestError where it cannot be written."""
+    with writing(path):
+        handle, name = tempfile.mkstemp(prefix=_partial_of_this_process(path), suffix=".partial", dir=path.parent)
+        partial = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.chmod(0o644)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what processes of this machine that were killed while they wrote this text have left beside it."""
+    for partial in path.parent.glob(f".{escape(path.name)}.*.partial"):
+        host, _, process = partial.name[len(path.name) + 2 :].rpartition("@")
+        pid, _, began = process.split(".")[0].partition("-")
+        if pid.isdigit() and Holder(host, int(pid), began, "").is_gone:
+            partial.unlink(missing_ok=True)
+
+
+def _partial_of_this_process(path: Path) -> str:
+    """The beginning of the name of a file that only this process writes."""
+    me = Holder.this_process()
+    return f".{path.name}.{me.host}@{me.pid}-{me.began}."
 
 
 def sync_folder(folder: Path) -> None:
@@ -227,6 +334,9 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC_FOLDERS:
+            raise
     finally:
         os.close(handle)
 
@@ -257,7 +367,10 @@ def _refuse_other_plan(folder: Path, known: Mapping[str, Any] | None, wanted: Ma
         return
     keys = sorted(key for key in {*known, *wanted} if known.get(key) != json.loads(json.dumps(wanted.get(key))))
     if set(keys) <= {"listing", "pictures", "classes", "columns"}:
-        message = f"{folder} was built from other pictures than the source holds now: choose another --out or --config."
+        message = (
+            f"{folder} was built from other pictures than the source holds now: add the new ones with --append, or "
+            "choose another --out or --config."
+        )
         raise PlanMismatchError(message)
     listed = "; ".join(f"{key}: there {known.get(key)!r}, asked for {wanted.get(key)!r}" for key in keys)
     message = (
@@ -270,7 +383,8 @@ def _refuse_other_plan(folder: Path, known: Mapping[str, Any] | None, wanted: Ma
 def _lock(path: Path, folder: Path) -> Iterator[None]:
     """Hold the folder's lock while building; a builder that died holds nothing."""
     for _ in range(TRIES):
-        lock = take(path)
+        with writing(path):
+            lock = take(path)
         if isinstance(lock, Lock):
             break
         time.sleep(SECONDS_BETWEEN_TRIES)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from types import ModuleType
 from typing import IO
 
 from latentstore.errors import ManifestError
@@ -103,9 +104,14 @@ def take(path: Path, *, system_locks: bool = True) -> Lock | Holder | None:
         if error.errno in HELD:
             return holder_of(path)
         raise
-    file.truncate(0)
-    file.write(json.dumps(plain(Holder.this_process())))
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(json.dumps(plain(Holder.this_process())))
+        file.flush()
+    except OSError:
+        with suppress(OSError):  # it tries to write once more
+            file.close()
+        raise
     return Lock(path, file)
 
 
@@ -179,7 +185,8 @@ def _beginning_of(pid: int) -> str:
     return "unknown"
 
 
-def _fcntl():  # type: ignore[no-untyped-def]  # noqa: ANN202 (a module, or None where the system has none)
+def _fcntl() -> ModuleType | None:
+    """The module of the system's locks; None where it has none."""
     try:
         import fcntl
     except ImportError:

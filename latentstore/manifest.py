@@ -276,6 +276,20 @@ class HalvedInfo:
 
 
 @dataclass(frozen=True)
+class AppendInfo:
+    """Pictures that were added to a sealed dataset, as shards of their own."""
+
+    pictures: Mapping[str, int]
+    """Added to each split, usable or not; splits without any are left out."""
+    rows: Mapping[str, int]
+    """Planned rows that they are, those of skipped pictures included."""
+    manifest_sha256: str
+    """Of the manifest.json before it: which dataset was added to."""
+    versions: Mapping[str, str]
+    """What computed the added rows, as in ``Environment``."""
+
+
+@dataclass(frozen=True)
 class BuildInfo:
     """How it was built."""
 
@@ -294,6 +308,8 @@ class BuildInfo:
     """Pictures that are not in the dtype of the others."""
     halved: tuple[HalvedInfo, ...] = field(default=(), metadata=ONLY_WHERE_SET)
     """Batches that are not as large as planned."""
+    appended: tuple[AppendInfo, ...] = field(default=(), metadata=ONLY_WHERE_SET)
+    """What was added since the first build, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -330,6 +346,10 @@ class Manifest:
     def rows(self) -> int:
         """Rows of all splits."""
         return sum(split.rows for split in self.splits.values())
+
+    def planned_rows(self, split: str) -> int:
+        """Rows that a split was planned to have: those it has, and one for each that was skipped."""
+        return self.splits[split].rows + sum(entry.split == split for entry in self.build.skipped)
 
     @property
     def schema(self) -> ShardSchema:
@@ -414,6 +434,7 @@ class Manifest:
                 raise ManifestError(f"expected {channels} numbers each", field=f"statistics.{name}")
         _check_multiples(self)
         _check_views(self)
+        _check_appended(self)
         stored = sum(shard.bytes for split in self.splits.values() for shard in split.shards)
         if stored != self.size.stored_bytes:
             message = f"expected the {stored} bytes of all shards, found {self.size.stored_bytes}"
@@ -447,6 +468,17 @@ def _check_thumbnails(manifest: Manifest) -> None:
     if not 0 <= found <= stored or (found > 0) != (manifest.thumbnail > 0 and manifest.rows > 0):
         wanted = f"1 to {stored} bytes" if manifest.thumbnail and manifest.rows else "0, as there are no thumbnails"
         raise ManifestError(f"expected {wanted}, found {found}", field="size.thumbnail_bytes")
+
+
+def _check_appended(manifest: Manifest) -> None:
+    """What was added is a part of what there is."""
+    left = {split: manifest.planned_rows(split) for split in manifest.splits}
+    for place, entry in enumerate(manifest.build.appended):
+        for split, rows in entry.rows.items():
+            left[split] = left.get(split, 0) - rows
+            if rows < 1 or left[split] < 0:
+                message = f"expected 1 or more of the rows that split {split!r} was planned with, found {rows}"
+                raise ManifestError(message, field=f"build.appended[{place}].rows")
 
 
 def with_digest(data: Mapping[str, Any]) -> str:

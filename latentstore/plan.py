@@ -29,7 +29,7 @@ from latentstore.vaes.interface import VaeIdentity, VaeRow
 from latentstore.views import VIEWS, view_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -209,11 +209,26 @@ class PlannedRows:
     digest: str
     """sha256 over the size of every source picture in order."""
     container: ContainerRow
+    generations: tuple[Mapping[str, int], ...] = ()
+    """Rows of each split in the first build and in each append since, one after another; empty: all in one build."""
 
     @property
     def total(self) -> int:
         """Rows of all splits."""
         return sum(len(rows) for rows in self.splits.values())
+
+    @property
+    def due(self) -> int:
+        """Rows of the shards that are to be built."""
+        return sum(self._generations[-1].values())
+
+    def first_due(self, split: str) -> int:
+        """The first row of a split that is to be built; those before it were built in earlier generations."""
+        return len(self.splits[split]) - self._generations[-1].get(split, 0)
+
+    @property
+    def _generations(self) -> tuple[Mapping[str, int], ...]:
+        return self.generations or ({name: len(rows) for name, rows in self.splits.items()},)
 
     def pieces(self, split: str, image: int) -> int:
         """How many rows a picture of a split was planned to become."""
@@ -224,25 +239,51 @@ class PlannedRows:
         return {name: np.bincount(planned[:, 0]) for name, planned in self.splits.items()}
 
     def shards(self) -> list[PlannedShard]:
-        """Every shard, in order."""
-        planned = []
-        for split, rows in self.splits.items():
-            count = max(1, -(-len(rows) // self.rows_per_shard))
-            for index in range(count):
-                start = index * self.rows_per_shard
-                stop = min(len(rows), start + self.rows_per_shard)
-                name = self.container.shard_name(split, index, count)
-                planned.append(PlannedShard(split, index, name, start, stop))
-        return planned
+        """Every shard that is to be built, in order: those of the last generation."""
+        last = len(self._generations) - 1
+        return [shard for generation, shard in self._shards() if generation == last]
+
+    def all_shards(self) -> list[PlannedShard]:
+        """Every shard of every generation, split by split."""
+        return [shard for _, shard in self._shards()]
+
+    def _shards(self) -> Iterator[tuple[int, PlannedShard]]:
+        """(generation, shard) of all of them."""
+        for split in self.splits:
+            index = start = 0
+            for generation, rows in enumerate(self._generations):
+                names = shard_names(self.container, split, generation, rows.get(split), self.rows_per_shard)
+                end = start + rows.get(split, 0)
+                for name in names:
+                    stop = min(end, start + self.rows_per_shard)
+                    yield generation, PlannedShard(split, index, name, start, stop)
+                    index, start = index + 1, stop
 
 
-def plan_rows(plan: BuildPlan, source: OpenSource) -> PlannedRows:
-    """Lay out every row; MixedSizesError where the pictures do not share one latent shape."""
+def shard_names(
+    container: ContainerRow, split: str, generation: int, rows: int | None, rows_per_shard: int
+) -> list[str]:
+    """File names of the shards that so many rows of a split become; None where the generation knows no such split.
+
+    The first build makes a shard of a split without rows too.
+    """
+    if rows is None:
+        return []
+    count = max(0 if generation else 1, -(-rows // rows_per_shard))
+    series = f"{split}-plus{generation:03d}" if generation else split
+    return [container.shard_name(series, index, count) for index in range(count)]
+
+
+def plan_rows(plan: BuildPlan, source: OpenSource, *, padded: Size | None = None) -> PlannedRows:
+    """Lay out every row; MixedSizesError where the pictures do not share one latent shape.
+
+    ``padded`` is what is encoded where none of them can be used; SourceError where that is not known.
+    """
     for name in source.splits:
         if not SPLIT_NAME.fullmatch(name):
             raise RequestError(f"Split name {name!r} cannot be used: expected letters, digits and underscores.")
     sizes = {name: _sizes(name, split, plan) for name, split in source.splits.items()}
-    padded = _one_padded_size(plan, [size for split in sizes.values() for size in split])
+    padded = _one_padded_size(plan, [size for split in sizes.values() for size in split], padded)
     _refuse_swaps(plan, padded)
     splits = {name: _ordered(plan, source.splits[name], split_sizes) for name, split_sizes in sizes.items()}
     latent_bytes = plan.vae.channels * (padded[0] // plan.vae.stride) * (padded[1] // plan.vae.stride)
@@ -269,7 +310,7 @@ def _sizes(name: str, split: SplitReader, plan: BuildPlan) -> Sequence[Size | No
     raise SourceError(f"Split {name!r} of source {plan.source.name!r} has no picture that can be read.")
 
 
-def _one_padded_size(plan: BuildPlan, sizes: Iterable[Size | None]) -> Size:
+def _one_padded_size(plan: BuildPlan, sizes: Iterable[Size | None], known: Size | None) -> Size:
     found: Counter[Size] = Counter()
     padded: set[Size] = set()
     for size, count in Counter(sizes).items():
@@ -280,6 +321,8 @@ def _one_padded_size(plan: BuildPlan, sizes: Iterable[Size | None]) -> Size:
             found[size] += count
         except BadImageError:
             continue  # smaller than the crop: it will be skipped and listed when it is read
+    if not padded and known is not None:
+        return known
     if not padded:
         raise SourceError(f"Source {plan.source.name!r} at {plan.source.location!r} holds no picture that can be used.")
     if len(padded) > 1:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.errors import MixedSizesError
+from latentstore.journal import written_whole
 from latentstore.pictures import decoded_uint8
 from latentstore.plan import kept_positions
-from latentstore.records import SkippedTile
+from latentstore.records import SkippedTile, Tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,10 +60,9 @@ def write_preview(
     """Draw it from the numbers stored in ``folder`` and the source's own pixels; ``index`` has all columns."""
     scene = _Scene(folder, manifest, index, reader, vae, storage, container)
     rows = [_row(scene, caption, row) for caption, row in _chosen(index)]
-    path = folder / FILE_NAME
-    partial = folder / f".{FILE_NAME}.partial"
-    partial.write_bytes(_png(rows))
-    partial.replace(path)
+    path, png = folder / FILE_NAME, _png(rows)
+    with written_whole(path) as partial:
+        partial.write_bytes(png)
     return path
 
 
@@ -89,8 +91,10 @@ def _original(scene: _Scene, row: int) -> NDArray[np.uint8]:
     place = sum(1 for other in index["split"][:row] if other == split)
     skipped = [entry.position for entry in scene.manifest.build.skipped if entry.split == split]
     position = kept_positions(len(scene.reader.rows.splits[split]), skipped)[place]
-    tile = next(scene.reader.tiles(split, [position]))
-    if isinstance(tile, SkippedTile):  # it could be read a moment ago
+    tile: Tile | SkippedTile | None = None
+    with suppress(MixedSizesError):  # of a dataset that is added to, another picture may lie in its place by now
+        tile = next(scene.reader.tiles(split, [position]))
+    if not isinstance(tile, Tile) or tile.source_sha256 != index["source_sha256"][row]:
         return np.zeros((index["height"][row], index["width"][row], 3), np.uint8)
     return tile.pixels
 

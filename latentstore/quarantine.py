@@ -50,7 +50,8 @@ class Quarantine:
     def __init__(self, rows: PlannedRows, max_bad: float) -> None:
         self._rows = rows
         self._max_bad = max_bad
-        self._pictures = sum(len(np.unique(planned[:, 0])) for planned in rows.splits.values())
+        due = (planned[rows.first_due(split) :, 0] for split, planned in rows.splits.items())
+        self._pictures = sum(len(np.unique(images)) for images in due)
         self._allowed = max(1.0, max_bad * self._pictures) if max_bad else 0.0
         self._found: dict[tuple[str, int], SkippedInfo] = {}
 

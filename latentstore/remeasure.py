@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.errors import SourceError, VaeError
+from latentstore.errors import MixedSizesError, SourceError, VaeError
+from latentstore.growth import recalled_reader
 from latentstore.metrics.table import METRICS
 from latentstore.pictures import PictureReader, decoded_uint8, scores_of
-from latentstore.plan import BuildPlan, kept_positions, plan_rows
+from latentstore.plan import BuildPlan, PlannedRows, kept_positions, plan_rows
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.table import source_of
 from latentstore.vaes.interface import LoadOptions, Vae, VaeRow
@@ -104,7 +105,10 @@ class Originals:
     def tile(self, index: Mapping[str, Sequence[Any]], row: int) -> Tile | str:
         """The prepared picture of a row of the index, or what is wrong with its source picture."""
         split = index["split"][row]
-        found = next(self.reader.tiles(split, [self.positions[split][row - self._starts[split]]]))
+        try:
+            found = next(self.reader.tiles(split, [self.positions[split][row - self._starts[split]]]))
+        except MixedSizesError:  # of a dataset that was added to, sizes are not looked at before
+            return ANOTHER
         if isinstance(found, SkippedTile):
             return f"{GONE} ({found.reason})"
         return ANOTHER if found.source_sha256 != index["source_sha256"][row] else found
@@ -156,12 +160,10 @@ def originals_of(store: LatentStore, row: SourceRow | None = None, opened: OpenS
         seed=manifest.build.seed,
         config=manifest.config,
     )
+    if manifest.build.appended:
+        return _recalled_originals(store, plan, opened)
     rows = plan_rows(plan, opened)
-    skipped = manifest.build.skipped
-    positions = {
-        split: kept_positions(len(planned), [entry.position for entry in skipped if entry.split == split])
-        for split, planned in rows.splits.items()
-    }
+    positions = _positions(manifest, rows)
     found = {split: len(kept) for split, kept in positions.items()}
     wanted = {split: info.rows for split, info in manifest.splits.items()}
     if rows.digest != manifest.build.plan.get("pictures") or found != wanted:
@@ -169,6 +171,25 @@ def originals_of(store: LatentStore, row: SourceRow | None = None, opened: OpenS
             "The source holds other pictures than those that were encoded (their number or sizes differ)."
         )
     return Originals(PictureReader(plan, opened, rows), positions)
+
+
+def _recalled_originals(store: LatentStore, plan: BuildPlan, opened: OpenSource) -> Originals:
+    """Likewise of a dataset that was added to: pictures are found by their names, each is held against its sha256."""
+    index = store.index(["split", "source_path"])
+    try:
+        reader = recalled_reader(plan, store.manifest, index, opened)
+    except LookupError as error:
+        raise Unavailable(f"the source pictures cannot be told apart: {error.args[0]}") from error
+    return Originals(reader, _positions(store.manifest, reader.rows))
+
+
+def _positions(manifest: Manifest, rows: PlannedRows) -> dict[str, NDArray[np.int64]]:
+    """Of each split, the planned row that each of its rows was."""
+    skipped = manifest.build.skipped
+    return {
+        split: kept_positions(len(planned), [entry.position for entry in skipped if entry.split == split])
+        for split, planned in rows.splits.items()
+    }
 
 
 def _padding_row(manifest: Manifest) -> VaeRow:

@@ -29,7 +29,7 @@ def in_parts(compute: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tenso
         try:
             if rows >= len(batch):
                 return compute(batch), len(batch)
-            return torch.cat([compute(part) for part in batch.split(rows)]), rows
+            return torch.cat([compute(part) for part in torch.split(batch, rows)]), rows
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -16,6 +16,7 @@ from latentstore.containers.interface import THUMBNAIL, ContainerRow, ShardSchem
 from latentstore.duplicates import find_duplicates
 from latentstore.errors import RequestError, SourceError
 from latentstore.hashing import sha256_of
+from latentstore.journal import written_whole
 from latentstore.manifest import (
     FORMAT_VERSION,
     BuildInfo,
@@ -46,6 +47,11 @@ if TYPE_CHECKING:
     from latentstore.vaes.interface import Vae
 
 INDEX = "index.parquet"
+
+
+def index_name(appended: int) -> str:
+    """Name of the index of a dataset that was added to so many times: readers of the old one are not disturbed."""
+    return f"index-{appended}.parquet" if appended else INDEX
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,8 @@ def seal(work: BuildFolder, done: Sealing) -> Manifest:
     index = collect_index(work.folder, done.plan.container, done.schema, done.totals.split_infos)
     if not index["id"]:
         raise SourceError(f"None of the {done.rows.total} pictures could be used; the first: {_first_reason(done)}")
-    done.plan.container.write_index(work.folder / INDEX, done.schema, index)
+    with written_whole(work.folder / INDEX) as partial:
+        done.plan.container.write_index(partial, done.schema, index)
     pictures = thumbnail_bytes(work.folder, done.plan.container, done.schema, done.totals.split_infos)
     manifest = _manifest(done, index, index_info(work.folder, len(index["id"])), pictures)
     write_preview(
@@ -185,10 +192,10 @@ def size_ledger(
     )
 
 
-def index_info(folder: Path, rows: int) -> ShardInfo:
+def index_info(folder: Path, rows: int, name: str = INDEX) -> ShardInfo:
     """What the manifest says of the index that lies in a config's folder."""
-    path = folder / INDEX
-    return ShardInfo(path=INDEX, rows=rows, bytes=path.stat().st_size, sha256=sha256_of(path))
+    path = folder / name
+    return ShardInfo(path=name, rows=rows, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def refuse_loss(lost_db: float | None, budget_db: float | None, advice: str) -> None:

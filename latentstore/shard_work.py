@@ -24,7 +24,7 @@ from latentstore.calibration import ChosenStorage, lost
 from latentstore.containers.interface import ShardSchema
 from latentstore.entropy import ByteCounts
 from latentstore.errors import RequestError, SourceError
-from latentstore.journal import BuildFolder, FinishedShard
+from latentstore.journal import BuildFolder, FinishedShard, writing
 from latentstore.locks import Holder
 from latentstore.manifest import HalvedInfo, RetriedInfo, ShardInfo, SkippedInfo
 from latentstore.metrics.table import METRICS
@@ -502,13 +502,10 @@ def _shelved(
 def _written(bench: Bench, work: BuildFolder, shard: PlannedShard, records: Iterator[LatentRecord]) -> ShardInfo:
     plan = bench.plan
     blocks = blocks_of(records, bench.schema)
-    try:
+    with writing(work.folder / shard.name):
         return write_shard(
             work.folder, shard.name, plan.container, bench.schema, plan.layout, blocks, timed=bench.clock.of
         )
-    except OSError as error:
-        message = f"Cannot write {work.folder / shard.name}: {error.strerror or error}; make room, then type it again."
-        raise RequestError(message) from error
 
 
 def _records(

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from latentstore.errors import RequestError
-from latentstore.journal import JOURNAL, BuildFolder, PlannedShards
+from latentstore.journal import JOURNAL, BuildFolder, PlannedShards, append_underway
 from latentstore.locks import Holder
 from latentstore.manifest import Manifest
 
@@ -34,7 +34,7 @@ class BuildStatus:
 
     folder: str
     sealed: bool
-    """Whether it is complete; then nothing is known of who built it."""
+    """Whether it is complete, and nothing is being added to it; then nothing is known of who built it."""
     builder: Holder | None
     """Who coordinates a build in it now; None where nobody does."""
     shards: tuple[ShardStatus, ...]
@@ -63,14 +63,17 @@ def build_status(folder: str | Path) -> BuildStatus:
             for split in manifest.splits.values()
             for shard in split.shards
         )
-        return BuildStatus(str(folder), sealed=True, builder=None, shards=shards, rows_per_second=None)
+        if not append_underway(folder):
+            return BuildStatus(str(folder), sealed=True, builder=None, shards=shards, rows_per_second=None)
+    else:
+        shards = ()
     work = BuildFolder(folder)
     planned = work.recall("shards", PlannedShards)
     if planned is None:
         begun = (folder / JOURNAL).is_dir()
         what = "was begun, but not planned yet" if begun else "holds no build of latentstore"
         raise RequestError(f"{folder} {what}: name the folder of a config, such as OUT/CONFIG.")
-    shards = tuple(_shard_status(work, planned, place) for place in range(len(planned.shards)))
+    shards += tuple(_shard_status(work, planned, place) for place in range(len(planned.shards)))
     builder = work.builder
     return BuildStatus(
         str(folder), sealed=False, builder=builder, shards=shards, rows_per_second=_pace(builder, shards)

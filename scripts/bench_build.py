@@ -130,7 +130,8 @@ def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
         "study": partial(study, vae, photos, folder, options),
     }
     spent: dict[str, list[Spent]] = {way: [] for way in ways}
-    bare(vae, photos, options)  # once for the caches, the kernels' choices, and the files
+    few = pictures(folder / f"few-{options.size}", options.batch_size, options.size)
+    built(row, few, folder, options, {})  # once for packages, caches and the kernels' choices
     for _ in range(options.repeats):
         for way, run in ways.items():
             spent[way].append(run())

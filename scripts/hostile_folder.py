@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from latentstore import VAES, BuildPlan, Preparation, build, open_store, verify
@@ -192,7 +193,7 @@ def with_band(draw: Draw) -> bytes:
 
 def integers(draw: Draw, *, kind: type, largest: int) -> bytes:
     """A TIFF of one channel of such numbers."""
-    values = np.array([[draw.uniform(0, largest) for _ in range(48)] for _ in range(40)]).astype(kind)
+    values: NDArray[Any] = np.array([[draw.uniform(0, largest) for _ in range(48)] for _ in range(40)]).astype(kind)
     values[0, 0] = largest
     return file_of(Image.fromarray(values), "TIFF")
 
@@ -464,8 +465,8 @@ def fill(folder: Path, *, count: int, good: int, seed: int, kinds: tuple[Kind, .
     for number in range(good):
         draw = Draw(f"good {seed} {number}")
         path = folder / f"good-{number:04d}{draw.choice(['.png', '.jpg', '.webp'])}"
-        kind = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[path.suffix]
-        path.write_bytes(file_of(scene(draw, draw.randint(32, 70), draw.randint(32, 70)), kind))
+        saved_as = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[path.suffix]
+        path.write_bytes(file_of(scene(draw, draw.randint(32, 70), draw.randint(32, 70)), saved_as))
         made.append(Made(path.name, "good", USED))
     for number in range(count):
         kind = kinds[number % len(kinds)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,3 +200,43 @@ def test_the_fastest_batch_size_is_measured_once_and_is_kept(tmp_path: Path) -> 
     assert manifest.build.plan["batch_size"] == manifest.build.batch_size
     assert len(seen) - measured <= 2 * 12 + 3  # nothing was measured again: only the pictures, and the preview's
     assert build(replace(wanted, find_batch_size=False, batch_size=manifest.build.batch_size), tmp_path) == manifest
+
+
+def test_the_vae_computes_with_the_threads_of_the_plan_whichever_thread_calls_it(tmp_path: Path) -> None:
+    found: set[int] = set()
+
+    def count(numbers: torch.Tensor, _: LoadOptions) -> torch.Tensor:
+        torch.ones(1 << 16).add_(1)  # the first work of a new thread is what gives it its threads
+        found.add(torch.get_num_threads())
+        return numbers
+
+    before = torch.get_num_threads()
+    vae, _ = misbehaving(on_encode=count, on_decode=count)
+    build(plan(vae=vae, threads=before + 2), tmp_path)
+    assert found == {before + 2}
+    assert torch.get_num_threads() == before
+
+
+def test_another_number_of_threads_changes_latents_by_less_than_the_stated_tolerance(tmp_path: Path) -> None:
+    for threads in (1, 3):
+        wanted = plan(source=scenes(6, 32), vae=VAES["demo"], metrics=(), threads=threads)
+        build(wanted, tmp_path / str(threads))
+    one, three = latents(tmp_path / "1"), latents(tmp_path / "3")
+    largest = np.abs(one).max(axis=(0, 2, 3), keepdims=True)
+    assert (np.abs(one - three) <= largest * 2**-9).all()
+
+
+def test_a_disk_that_takes_no_more_is_one_clear_sentence_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # bytes in any one file, as if there were no room
+    try:
+        with pytest.raises(RequestError, match=r"Cannot write .*make room, then type it again"):
+            build_scenes(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    build_scenes(tmp_path / "out")
+    build_scenes(tmp_path / "plain")
+    assert np.array_equal(latents(tmp_path / "out"), latents(tmp_path / "plain"))

@@ -9,7 +9,7 @@ from latentstore.card.front_matter import Readme
 from latentstore.card.render import render_card
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import RequestError, StoreError
-from latentstore.journal import write_atomically
+from latentstore.journal import remove_abandoned, write_atomically
 from latentstore.manifest import FILE_NAME, Manifest
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def write_card(root: Path, choices: CardChoices | None = None) -> Path:
     previous = path.read_bytes().decode("utf-8") if path.is_file() else None
     scores = {manifest.config: found for manifest in manifests if (found := scores_of(root, manifest))}
     text = render_card(manifests, previous, choices, scores=scores)
+    remove_abandoned(path)
     if text != previous:
         write_atomically(path, text)
     return path

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from latentstore.checks.interface import Finding, Findings, Inspection, ShardVisit, counted
 from latentstore.hashing import sha256_of
+from latentstore.journal import append_begun, names_underway
 from latentstore.quarantine import SKIPPED, skipped_lines
+from latentstore.seal import index_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 def check_files(inspection: Inspection) -> Findings:
     """Every listed shard lies in the folder with its size in bytes, and no other; where a listing has sha256, that too.
 
-    The Hub's listing has it of every file that is not in git itself.
+    The Hub's listing has it of every file that is not in git itself. Files that an unfinished append needs are no
+    strangers.
     """
     container, found = inspection.store.container, inspection.store.listing()
     listed = {info.path: info for _, info in inspection.shards()}
@@ -29,12 +32,22 @@ def check_files(inspection: Inspection) -> Findings:
         elif found[path].sha256 not in (None, info.sha256):
             yield Finding(path, _another(inspection, found[path].sha256))
     names = {name for name in found if name.endswith(f".{container.suffix}") and not name.startswith(".")}
-    for name in sorted(names - set(listed) - {inspection.manifest.index.path}):
+    begun = not inspection.store.is_remote and append_begun(inspection.store.folder)
+    underway = _underway(inspection) if begun else set()
+    for name in sorted(names - set(listed) - underway - {inspection.manifest.index.path}):
         yield Finding(name, "is not listed in the manifest")
-    yield from _skipped_file(inspection, found)
+    if not begun:  # else the list may be the one that the next manifest goes with
+        yield from _skipped_file(inspection, found)
     hashed = sum(path in found and found[path].sha256 is not None for path in listed)
     known = f", the sha256 of {hashed:,} from its listing" if inspection.store.is_remote else ""
-    inspection.note = f"{counted(len(listed), 'shard')}{known}"
+    more = "; an append was begun and is not finished" if begun else ""
+    inspection.note = f"{counted(len(listed), 'shard')}{known}{more}"
+
+
+def _underway(inspection: Inspection) -> set[str]:
+    """Names of the files that an append needs until it is finished."""
+    appended = len(inspection.manifest.build.appended)
+    return names_underway(inspection.store.folder) | {index_name(appended + 1), index_name(max(0, appended - 1))}
 
 
 def _skipped_file(inspection: Inspection, found: Mapping[str, ListedFile]) -> Findings:

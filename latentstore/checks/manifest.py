@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentstore.checks.interface import Finding, Findings, Inspection
+from latentstore.growth import names_of_shards
 from latentstore.json_records import plain
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.pixels import TILE_FEATURES, VIEW_FEATURES
-from latentstore.seal import INDEX
+from latentstore.seal import INDEX, index_name
 from latentstore.sources.table import SOURCES
 from latentstore.storage.table import STORAGES
 from latentstore.vaes.interface import VaeRow
@@ -38,13 +39,17 @@ def check_manifest(inspection: Inspection) -> Findings:
 
 def _names(inspection: Inspection) -> Findings:
     manifest, container = inspection.manifest, inspection.store.container
-    if manifest.index.path != INDEX:
-        yield _at("index.path", f"expected {INDEX}, found {manifest.index.path!r}")
+    index = INDEX if manifest.storage.converted else index_name(len(manifest.build.appended))
+    if manifest.index.path != index:
+        yield _at("index.path", f"expected {index}, found {manifest.index.path!r}")
     if manifest.storage.layout not in container.layouts:
         yield _at("storage.layout", f"{container.name} has no layout {manifest.storage.layout!r}")
     for split, info in manifest.splits.items():
-        for number, shard in enumerate(info.shards):
-            name = container.shard_name(split, number, len(info.shards))
+        names = names_of_shards(manifest, split)
+        if len(names) != len(info.shards):
+            yield _at(f"splits.{split}.shards", f"expected {len(names)} shards, found {len(info.shards)}")
+            continue
+        for number, (shard, name) in enumerate(zip(info.shards, names, strict=True)):
             if shard.path != name:
                 yield _at(f"splits.{split}.shards[{number}].path", f"expected {name}, found {shard.path!r}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentstore.errors import SourceError
+from latentstore.growth import recalled_reader
 from latentstore.pictures import PictureReader, decoded_uint8, side_by_side
 from latentstore.plan import BuildPlan, PlannedShard, plan_rows
 from latentstore.records import SkippedTile, Tile
@@ -43,6 +44,9 @@ class Replay:
     def of(cls, store: LatentStore, plan: BuildPlan) -> Replay:
         """SourceError where the source's pictures are not those that were encoded."""
         source = plan.source.open()
+        if store.manifest.build.appended:
+            index = store.index(["split", "source_path"])
+            return cls(store, recalled_reader(plan, store.manifest, index, source))
         rows = plan_rows(plan, source)
         if rows.digest != store.manifest.build.plan.get("pictures"):
             raise SourceError(f"Source {plan.source.name!r} holds other pictures than those that were encoded.")
@@ -55,7 +59,7 @@ class Replay:
 
     def batches(self, vae: Vae, *, ids: Collection[str] | None = None) -> Iterator[Replayed]:
         """The rows in the plan's order and batches; with ``ids``, only those rows."""
-        for shard in self.reader.rows.shards():
+        for shard in self.reader.rows.all_shards():
             yield from _shard(self.store, self.reader, vae, shard, ids)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from latentstore.card import write_card
 from latentstore.conversion.choice import Conversion
 from latentstore.conversion.shards import ConvertedShard
+from latentstore.journal import written_whole
 from latentstore.manifest import ConversionInfo, Manifest, StorageInfo
 from latentstore.metrics.table import METRICS
 from latentstore.preview import FILE_NAME as PREVIEW
@@ -31,7 +32,8 @@ def sealed(conversion: Conversion, work: BuildFolder, converted: Sequence[Conver
     storage = _storage(conversion, totals)
     refuse_converted_loss(storage, strict=strict)
     index = _index(conversion, converted)
-    conversion.target.container.write_index(work.folder / INDEX, conversion.schema, index)
+    with written_whole(work.folder / INDEX) as partial:
+        conversion.target.container.write_index(partial, conversion.schema, index)
     pictures = thumbnail_bytes(work.folder, conversion.target.container, conversion.schema, totals.split_infos)
     manifest = replace(
         before,
@@ -134,6 +136,5 @@ def _preview(conversion: Conversion, folder: Path, manifest: Manifest, index: Ma
             container=conversion.target.container,
         )
     elif known.is_file():
-        partial = folder / f".{PREVIEW}.partial"
-        shutil.copyfile(known, partial)
-        partial.replace(folder / PREVIEW)
+        with written_whole(folder / PREVIEW) as partial:
+            shutil.copyfile(known, partial)

@@ -12,8 +12,8 @@ import numpy as np
 from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.conversion.choice import CACHED_BYTES, Conversion
 from latentstore.conversion.origin import OriginShard, runs
-from latentstore.errors import DamagedShardError, RequestError
-from latentstore.journal import FinishedShard
+from latentstore.errors import DamagedShardError
+from latentstore.journal import FinishedShard, writing
 from latentstore.shards import crc32_of, write_shard
 from latentstore.value_counts import NumbersTally
 
@@ -89,11 +89,8 @@ def _gathered(conversion: Conversion, shard: OriginShard) -> _Gathered:
 
 def _written(conversion: Conversion, work: BuildFolder, name: str, blocks: Iterator[RowBlock]) -> ShardInfo:
     target = conversion.target
-    try:
+    with writing(work.folder / name):
         return write_shard(work.folder, name, target.container, conversion.schema, target.layout, blocks)
-    except OSError as error:
-        message = f"Cannot write {work.folder / name}: {error.strerror or error}; make room, then type it again."
-        raise RequestError(message) from error
 
 
 def _blocks(conversion: Conversion, shard: OriginShard, gathered: _Gathered, report: Report) -> Iterator[RowBlock]:

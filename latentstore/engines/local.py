@@ -48,13 +48,14 @@ def run(crew: Crew) -> list[BuildProfile]:
 def _heard(running: dict[Connection, Any], crew: Crew) -> list[BuildProfile]:
     """Listen until every worker has ended."""
     profiles: list[BuildProfile] = []
-    listening = set(running)
+    listening = list(running)
     while listening:
-        for connection in wait(list(listening)):
+        ready = wait(listening)
+        for connection in [one for one in listening if one in ready]:
             try:
-                found = connection.recv()  # type: ignore[union-attr]  # only connections are waited for
+                found: ShardProgress | BuildProfile | Failed = connection.recv()
             except EOFError:  # it ended, and not by itself where nothing was said before: others take its shards
-                listening.discard(connection)  # type: ignore[arg-type]
+                listening.remove(connection)
                 continue
             if isinstance(found, ShardProgress):
                 crew.tell(found)

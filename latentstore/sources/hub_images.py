@@ -536,6 +536,9 @@ class _MapSplit:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def names(self) -> Sequence[str]:
+        return self.paths
+
     def sizes(self) -> Iterator[tuple[int, int] | None]:
         images = self.dataset.select_columns([self.columns.image])
         return (_size(images[row][self.columns.image]) for row in range(len(images)))

@@ -73,6 +73,9 @@ class _FolderSplit:
     def __len__(self) -> int:
         return len(self.pictures)
 
+    def names(self) -> Sequence[str]:
+        return [printable(picture.path) for picture in self.pictures]
+
     def sizes(self) -> Iterator[tuple[int, int] | None]:
         for picture in self.pictures:
             yield None if picture.fault else image_size(os.path.join(self.root, picture.path))  # noqa: PTH118

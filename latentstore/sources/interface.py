@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,28 @@ class SplitReader(Protocol):
 
     def read(self, rows: Sequence[int]) -> Iterator[Tile | SkippedTile]:
         """The pictures of these rows, in the order asked for (ascending only, without random access)."""
+
+
+class NamedSplit(SplitReader, Protocol):
+    """A split that can also say what its pictures are called; without it a dataset cannot be added to."""
+
+    def names(self) -> Sequence[str]:
+        """The ``source_path`` that each picture has in its Tile or SkippedTile, in order, without reading any.
+
+        Raises ``LookupError`` where that is not known before they are read.
+        """
+
+
+def names_of(split: SplitReader) -> Sequence[str]:
+    """See ``NamedSplit.names``; LookupError where the split has no names, or two pictures of the same."""
+    named = getattr(split, "names", None)
+    if named is None:
+        raise LookupError("its reader does not say what the pictures are called (it has no `names`)")
+    names: Sequence[str] = named()
+    if len(set(names)) < len(names):
+        repeated = next(name for name, count in Counter(names).items() if count > 1)
+        raise LookupError(f"several of its pictures are called {repeated!r}")
+    return names
 
 
 @dataclass(frozen=True)

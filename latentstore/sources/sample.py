@@ -10,7 +10,7 @@ import numpy as np
 
 from latentstore.errors import RequestError
 from latentstore.records import SkippedTile, Tile
-from latentstore.sources.interface import OpenSource, SourceRow, SplitReader
+from latentstore.sources.interface import OpenSource, SourceRow, SplitReader, names_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,11 @@ class SampledSplit:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def names(self) -> Sequence[str]:
+        """See ``NamedSplit.names``."""
+        names = names_of(self.split)
+        return [names[row] for row in self.rows.tolist()]
 
     def sizes(self) -> Iterator[Size | None]:
         """See ``SplitReader.sizes``."""

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 from latentstore_cli.options import Assignment, Size, device_name, source_row, vae_row
 
+from latentstore import ENGINES
+from latentstore.engines.interface import Placement
 from latentstore.errors import RequestError
 from latentstore.vaes.checkpoint import PACKAGED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from latentstore import BuildProgress
     from tests.cli.conftest import DrawPictures, Run, RunInstalled, RunOnTerminal
 
 
@@ -217,6 +220,21 @@ def test_mixed_sizes_name_the_options(run: Run, tmp_path: Path, draw_pictures: D
     assert "have different sizes (2 of 16x24, 2 of 32x32)" in line
     for option in ("--resize", "--crop", "--tile"):
         assert option in line
+
+
+def test_append_says_how_many_were_added_and_that_nothing_is_new(run: Run, pictures: Path, tmp_path: Path) -> None:
+    command = ("build", pictures, "--vae", "pool8", "--out", tmp_path / "out")
+    assert run(*command).exit_code == 0
+    nothing = run(*command, "--append")
+    assert nothing.exit_code == 0
+    assert nothing.stdout.startswith(f"Nothing to append: {tmp_path / 'out' / 'tiny-pool8'} holds, or lists as skipped")
+    (pictures / "lake" / "new.png").write_bytes(next(pictures.glob("forest/*.png")).read_bytes())
+    refused = run(*command)
+    assert refused.exit_code == 1
+    assert "add the new ones with --append" in refused.stderr
+    added = run(*command, "--append")
+    assert added.exit_code == 0, added.stderr
+    assert added.stdout.startswith(f"Added 1 picture to tiny-pool8 in {tmp_path / 'out' / 'tiny-pool8'}\n")
 
 
 def test_another_plan_in_the_folder_is_refused_with_the_difference(run: Run, built: Path) -> None:
@@ -455,3 +473,78 @@ def test_more_bad_pictures_than_allowed_stop_it_and_the_option_is_named(
     assert "skipped  2 pictures" in result.stdout
     assert len((tmp_path / "out" / "tiny-pool8" / "skipped.jsonl").read_text(encoding="ascii").splitlines()) == 2
     assert run(*build_them, "--max-bad", "5").exit_code == 2
+
+
+def test_the_profile_goes_to_stderr_or_into_the_json(run: Run, pictures: Path, tmp_path: Path) -> None:
+    shown = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "shown", "--profile")
+    assert shown.exit_code == 0
+    for part in (
+        "  reading    read ",
+        "  computing  decode ",
+        "  writing    hash ",
+        "The VAE was busy ",
+        "bottleneck is ",
+    ):
+        assert part in shown.stderr
+    assert "bottleneck" not in shown.stdout
+    result = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "json", "--profile", "--json")
+    profile = json.loads(result.stdout)["profile"]
+    assert (profile["workers"], profile["pictures"]) == (1, 6)
+    assert set(profile["stages"]) >= {"read", "encode", "decode", "write", "sync"}
+    assert 0 < profile["vae_share"] < 1
+
+
+def test_the_status_needs_no_source_and_says_what_remains(run: Run, pictures: Path, tmp_path: Path) -> None:
+    from latentstore import VAES, BuildPlan, build, folder_source
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(progress: BuildProgress) -> None:
+        if progress.done >= 5:
+            raise Stopped
+
+    wanted = BuildPlan(source=folder_source(str(pictures)), vae=VAES["pool8"], batch_size=1, rows_per_shard=3)
+    with pytest.raises(Stopped):
+        build(wanted, tmp_path / "out", progress=stop)
+    result = run("build", "--status", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "not complete, and nobody builds it now: type the `latentstore build` command again" in result.stdout
+    assert "  finished   1 of 3 shards, 3 of 7 rows\n" in result.stdout
+    assert "  waiting    2 of 3 shards, 4 of 7 rows\n" in result.stdout
+    assert "train-00000-of-00003.parquet" in result.stdout
+    (status,) = json.loads(run("build", "--json", "--status", tmp_path / "out").stdout)
+    assert [shard["state"] for shard in status["shards"]] == ["finished", "waiting", "waiting"]
+    build(wanted, tmp_path / "out")
+    assert ": complete.\n" in run("build", "--status", tmp_path / "out" / wanted.config).stdout
+    assert "holds no build of latentstore" in run("build", "--status", pictures).stderr
+
+
+def test_an_engine_of_ranks_without_a_rank_says_how_to_start_it(run: Run, pictures: Path, tmp_path: Path) -> None:
+    result = run("build", pictures, "--vae", "pool8", "--out", tmp_path / "out", "--engine", "torchrun")
+    assert result.exit_code == 1
+    assert "start them with torchrun or srun" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, Placement(3, 8, 1)),
+        ({"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "2"}, Placement(5, 6, 2)),
+        ({"RANK": "3"}, None),
+    ],
+)
+def test_a_rank_is_what_torchrun_or_slurm_say(environment: dict[str, str], expected: Placement | None) -> None:
+    from latentstore_cli.build import _placement
+
+    assert _placement(ENGINES["torchrun"], environment) == expected
+    assert _placement(ENGINES["local"], environment) is None
+
+
+def test_a_batch_size_is_a_number_or_auto(run: Run, pictures: Path, tmp_path: Path) -> None:
+    result = run("build", pictures, "--vae", "pool8", "--out", tmp_path, "--batch-size", "auto", "--json")
+    assert json.loads(result.stdout)["manifest"]["build"]["batch_size"] in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    refused = run("build", pictures, "--vae", "pool8", "--out", tmp_path, "--batch-size", "many")
+    assert refused.exit_code == 2
+    assert "'many' is not a valid integer" in refused.stderr
