@@ -21,7 +21,7 @@ from latentstore.duplicates import find_duplicates
 from latentstore.errors import DamagedShardError, NotSealedError, PlanMismatchError, RequestError, SourceError
 from latentstore.growth import Recalled, generations_of, planned_names, recall
 from latentstore.hashing import sha256_of
-from latentstore.journal import JOURNAL, FinishedShard, append_underway, claim_append, sync_folder, tidy
+from latentstore.journal import JOURNAL, FinishedShard, append_underway, claim_append, sync_folder, tidy, written_whole
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, AppendInfo, Manifest, ShardInfo
 from latentstore.pictures import PictureReader
 from latentstore.plan import PlannedRows, plan_rows
@@ -253,7 +253,8 @@ def seal_append(work: BuildFolder, done: Grown) -> Manifest:
     store, name = growth.store, index_name(len(growth.before.build.appended) + 1)
     index = collect_index(folder, store.container, store.schema, done.totals.split_infos)
     _refuse_repeated_ids(index)
-    store.container.write_index(folder / name, store.schema, index)
+    with written_whole(folder / name) as partial:
+        store.container.write_index(partial, store.schema, index)
     thumbnails = thumbnail_bytes(folder, store.container, store.schema, done.totals.split_infos)
     manifest = _manifest(done, index, index_info(folder, len(index["id"]), name), thumbnails)
     write_preview(

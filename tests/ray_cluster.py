@@ -26,7 +26,8 @@ WORKERS = 2
 
 def ray_plan() -> BuildPlan:
     """Small shards, and a VAE that takes its time: there is something left to do when a node dies."""
-    return plan(source=scenes(96, 64), vae=VAES["demo"], rows_per_shard=4)
+    found: BuildPlan = plan(source=scenes(96, 64), vae=VAES["demo"], rows_per_shard=4)
+    return found
 
 
 def main() -> None:
