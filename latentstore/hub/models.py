@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from latentstore.errors import VaeError
+from latentstore.hub.refusals import Asked, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+HUB = "https://huggingface.co"
 
 
 def fetch_files(
@@ -22,38 +26,25 @@ def fetch_files(
     saying what is missing and how to get it.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    page = f"{endpoint or 'https://huggingface.co'}/{repo}"
+    transport = cast("type[Exception]", HfHubHTTPError.__bases__[0])  # of its HTTP library: httpx or httpx2
+    asked = Asked(repo, endpoint or HUB, revision, kind="model")
     found: list[Path] = []
     try:
         for name in files:
+            asked = replace(asked, path=name, revision=revision)
             found.append(Path(hf_hub_download(repo, name, revision=revision, endpoint=endpoint)))
             revision = commit_of(found[0]) or revision
-    except GatedRepoError as error:
-        raise VaeError(f"{repo} is gated: accept its licence on {page}, then type: hf auth login") from error
-    except RepositoryNotFoundError as error:
-        raise VaeError(f"The Hub has no model repository {repo} that you may read; check the name.") from error
-    except RevisionNotFoundError as error:
-        raise VaeError(f"{repo} has no revision {revision!r} on the Hub; check the branch, tag or commit.") from error
     except LocalEntryNotFoundError as error:
-        accept = f"accept its licence on {page}, type: hf auth login, then" if gated else "with a network,"
+        accept = f"accept its licence on {asked.page}, type: hf auth login, then" if gated else "with a network,"
         message = (
             f"{', '.join(files)} of {repo} are not in the local cache and the Hub cannot be reached; "
             f"{accept} type: hf download {repo} {' '.join(files)}"
         )
         raise VaeError(message) from error
-    except EntryNotFoundError as error:
-        raise VaeError(f"{repo} does not hold all of {', '.join(files)}.") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise VaeError(f"{repo} cannot be read from the Hub: {str(error).splitlines()[0]}") from error
+    except (transport, HFValidationError, OSError) as error:
+        raise VaeError(refusal_of(error, asked)) from error
     return found
 
 

@@ -25,11 +25,13 @@ class Asked:
     path: str = ""
     verb: str = "read"
     """``read`` or ``written``: the repository cannot be …"""
+    kind: str = "dataset"
+    """``dataset`` or ``model``."""
 
     @property
     def page(self) -> str:
         """The repository on the Hub's site."""
-        return f"{self.endpoint}/datasets/{self.repo}"
+        return f"{self.endpoint}/{'' if self.kind == 'model' else 'datasets/'}{self.repo}"
 
     @property
     def namespace(self) -> str:
@@ -182,7 +184,7 @@ REFUSALS = NamedTable(
             "no repository",
             _is("RepositoryNotFoundError"),
             lambda asked, _: (
-                f"The Hub has no dataset repository {asked.repo} that you may read: check the name, or "
+                f"The Hub has no {asked.kind} repository {asked.repo} that you may read: check the name, or "
                 "type: hf auth login"
             ),
         ),

@@ -314,7 +314,11 @@ def repository_name(text: str) -> bool:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the client's progress bars, which it draws on its user's terminal; those who had them have them after."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import (  # type: ignore[attr-defined] # they are documented
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     if are_progress_bars_disabled():
         yield

@@ -124,7 +124,7 @@ def test_a_gated_repository_says_where_to_accept_and_how_to_log_in(hub: SmallHub
     with pytest.raises(VaeError) as caught:
         fetch_files("a/gated", ["config.json"], endpoint=hub.endpoint)
     page = f"{hub.endpoint}/a/gated"
-    assert str(caught.value) == f"a/gated is gated: accept its licence on {page}, then type: hf auth login"
+    assert str(caught.value) == f"a/gated is gated: accept its terms on {page}, then type: hf auth login"
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,15 @@ def test_a_gated_repository_says_where_to_accept_and_how_to_log_in(hub: SmallHub
             "a/missing",
             ["config.json"],
             None,
-            "The Hub has no model repository a/missing that you may read; check the name.",
+            "The Hub has no model repository a/missing that you may read: check the name, or type: hf auth login",
         ),
         (
             "a/b",
             ["config.json"],
             "no-such-branch",
-            "a/b has no revision 'no-such-branch' on the Hub; check the branch, tag or commit.",
+            "a/b has no revision 'no-such-branch': choose one of its branches and tags, see HUB/a/b/tree/main",
         ),
-        ("a/b", ["config.json", "weights"], None, "a/b does not hold all of config.json, weights."),
+        ("a/b", ["config.json", "weights"], None, "a/b has no file config.json at main."),
     ],
 )
 def test_what_the_hub_does_not_have_is_one_sentence(
@@ -150,7 +150,7 @@ def test_what_the_hub_does_not_have_is_one_sentence(
 ) -> None:
     with pytest.raises(VaeError) as caught:
         fetch_files(repo, files, revision=revision, endpoint=hub.endpoint)
-    assert str(caught.value) == sentence
+    assert str(caught.value) == sentence.replace("HUB", hub.endpoint)
 
 
 def test_a_server_that_is_not_there_is_one_sentence(hub: SmallHub, monkeypatch: pytest.MonkeyPatch) -> None:
