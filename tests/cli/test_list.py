@@ -10,6 +10,7 @@ from latentstore_cli.list import LISTINGS
 
 from latentstore.checks.table import CHECKS
 from latentstore.containers.table import CONTAINERS
+from latentstore.engines.table import ENGINES
 from latentstore.metrics.table import METRICS, SET_METRICS
 from latentstore.sources.table import SOURCES
 from latentstore.storage.table import STORAGES
@@ -26,6 +27,7 @@ TABLES: dict[str, Iterable[str]] = {
     "storages": STORAGES,
     "containers": CONTAINERS,
     "metrics": [*METRICS, *SET_METRICS],
+    "engines": ENGINES,
     "checks": CHECKS,
 }
 
