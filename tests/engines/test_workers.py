@@ -183,7 +183,8 @@ def test_several_ranks_make_the_bytes_of_one_worker(tmp_path: Path) -> None:
     command = ["build", "synthetic", "--source-option", "count=30", "--source-option", "size=40", "--vae", "pool8"]
     seeded = replace(scenes(), options={**scenes().options, "seed": 0})
     build(plan(threads=1, source=seeded), tmp_path / "alone")
-    command += ["--thumbnail", "0", "--batch-size", "4", "--rows-per-shard", "12", "--threads", "1", "--engine", "torchrun", "--json"]
+    command += ["--thumbnail", "0", "--batch-size", "4", "--rows-per-shard", "12", "--threads", "1"]
+    command += ["--engine", "torchrun", "--json"]
     code = "import sys; from latentstore_cli.main import main; main(sys.argv[1:])"
     ranks = []
     for rank in (1, 0, 2):  # the one that coordinates need not be the first
