@@ -113,7 +113,8 @@ def size_sentence(manifest: Manifest) -> str:
     from latentstore.card import bits_in_words, ratio_in_words
 
     size = manifest.size
-    pictures = f", {size.thumbnail_bytes / size.stored_bytes:.1%} of them thumbnails" if size.thumbnail_bytes else ""
+    share = size.thumbnail_bytes / size.stored_bytes
+    pictures = "" if not share else f", {share:.1%} of them thumbnails" if share <= 1 else ", equal thumbnails once"
     text = (
         f"{size.stored_bytes:,} bytes stored{pictures}, {bits_in_words(manifest)}; "
         f"{ratio_in_words(size.raw_rgb_over_stored)} than raw RGB"
@@ -323,8 +324,9 @@ def _thumbnails(manifest: Manifest) -> Iterator[list[str]]:
     """A row of the table of sizes, where there are thumbnails."""
     size = manifest.size
     if size.thumbnail_bytes:
-        share = f"{size.thumbnail_bytes / size.stored_bytes:.1%} of what is stored"
-        yield [f"thumbnails of {manifest.thumbnail} pixels", f"{size.thumbnail_bytes:,}", share]
+        share = size.thumbnail_bytes / size.stored_bytes
+        told = f"{share:.1%} of what is stored" if share <= 1 else "before compression: equal ones are kept once"
+        yield [f"thumbnails of {manifest.thumbnail} pixels", f"{size.thumbnail_bytes:,}", told]
 
 
 def _against_entropy(manifest: Manifest) -> str:

@@ -461,12 +461,12 @@ def _check_views(manifest: Manifest) -> None:
 
 
 def _check_thumbnails(manifest: Manifest) -> None:
-    """There are bytes of thumbnails where there are thumbnails, and not more than all shards have."""
-    found, stored = manifest.size.thumbnail_bytes, manifest.size.stored_bytes
+    """There are bytes of thumbnails where there are thumbnails; of equal pictures, shards may keep them only once."""
+    found = manifest.size.thumbnail_bytes
     if manifest.thumbnail < 0:
         raise ManifestError(f"expected a length in pixels, or 0, found {manifest.thumbnail}", field="thumbnail")
-    if not 0 <= found <= stored or (found > 0) != (manifest.thumbnail > 0 and manifest.rows > 0):
-        wanted = f"1 to {stored} bytes" if manifest.thumbnail and manifest.rows else "0, as there are no thumbnails"
+    if found < 0 or (found > 0) != (manifest.thumbnail > 0 and manifest.rows > 0):
+        wanted = "1 byte or more" if manifest.thumbnail and manifest.rows else "0, as there are no thumbnails"
         raise ManifestError(f"expected {wanted}, found {found}", field="size.thumbnail_bytes")
 
 

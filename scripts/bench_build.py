@@ -266,7 +266,7 @@ def memory(folder: Path, counts: list[int]) -> None:
 def measured(job: dict[str, Any]) -> dict[str, float]:
     """What a build in a process of its own says of itself."""
     command = [sys.executable, __file__, "--one-build", json.dumps({**job, "began": time.time()})]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return found
 
 

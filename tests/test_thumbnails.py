@@ -135,6 +135,16 @@ def test_every_row_has_a_thumbnail_of_what_its_stored_numbers_decode_to(
     assert verify(tmp_path).ok
 
 
+def test_thumbnails_of_equal_pictures_may_be_more_bytes_than_are_stored(tmp_path: Path) -> None:
+    first = write_pictures(tmp_path / "photos", {"a.png": (64, 64)}) / "a.png"
+    for number in range(300):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(first.read_bytes())
+    source = folder_source(tmp_path / "photos")
+    manifest = build(BuildPlan(source=source, vae=VAES["pool8"], rows_per_shard=301), tmp_path / "out")
+    assert manifest.size.thumbnail_bytes > manifest.size.stored_bytes
+    assert verify(tmp_path / "out", sample=2).ok
+
+
 def test_the_padding_is_not_in_it_and_tiles_at_an_edge_are_smaller(tmp_path: Path) -> None:
     source = folder_source(str(write_pictures(tmp_path / "pictures", {"a.png": (45, 61)})))
     changes = {"source": source, "preparation": Preparation(tile=(32, 32)), "order": "source"}

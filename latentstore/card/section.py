@@ -48,7 +48,9 @@ def _sizes(manifest: Manifest) -> Iterator[str]:
     size = manifest.size
     yield from ("### Size", "")
     yield f"All shards take {size.stored_bytes:,} bytes, {bits_in_words(manifest)}."
-    if size.thumbnail_bytes:
+    if size.thumbnail_bytes > size.stored_bytes:  # of equal pictures, a compressed shard keeps them only once
+        yield f"Among these are thumbnails of the decoded latents, {size.thumbnail_bytes:,} bytes before compression."
+    elif size.thumbnail_bytes:
         yield f"Of these bytes {size.thumbnail_bytes:,} are thumbnails of the decoded latents."
     yield ""
     once = ", each picture once" if manifest.preparation.views else ""
