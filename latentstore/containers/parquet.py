@@ -226,24 +226,34 @@ def read_index(path: Path | BinaryIO, names: Sequence[str] | None = None) -> dic
 
 
 def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice) -> dict[str, Any]:
-    """Columns of the index as arrays; see ``ContainerRow.index_arrays``."""
+    """Columns of the index as arrays; see ``ContainerRow.index_arrays``.
+
+    Neither `read_table` nor Arrow's own way to numpy: both import pandas where it is installed, which takes longer than
+    all the rest of a first batch.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with damage_to(f"Index {path} cannot be read"):
-        table = pq.read_table(path, columns=list(names), memory_map=True)
-        lacking = sorted(set(names) - set(table.column_names))
+    with damage_to(f"Index {path} cannot be read"), pq.ParquetFile(path, memory_map=True) as file:
+        lacking = sorted(set(names) - set(file.schema_arrow.names))
         if lacking:
             raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
-        table = table.slice(rows.start, rows.stop - rows.start)
+        table = file.read(columns=list(names)).slice(rows.start, rows.stop - rows.start)
         kinds = {field.name: field.type for field in table.schema}
         return {
-            name: table.column(name).to_numpy()
-            if (pa.types.is_integer(kinds[name]) or pa.types.is_floating(kinds[name]))
-            and not (pa.types.is_integer(kinds[name]) and table.column(name).null_count)
+            name: _numbers(table.column(name))
+            if pa.types.is_floating(kinds[name])
+            or (pa.types.is_integer(kinds[name]) and not table.column(name).null_count)
             else table.column(name).to_pylist()
             for name in names
         }
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of numbers; null is NaN, which only floats can be."""
+    whole = column.fill_null(float("nan")) if column.null_count else column
+    found = whole.combine_chunks()
+    return np.from_dlpack(found) if len(found) else np.empty(0, found.type.to_pandas_dtype())
 
 
 def _arrow_schema(schema: ShardSchema) -> pa.Schema:
