@@ -384,7 +384,10 @@ def _lock(path: Path, folder: Path) -> Iterator[None]:
     """Hold the folder's lock while building; a builder that died holds nothing."""
     for _ in range(TRIES):
         with writing(path):
-            lock = take(path)
+            try:
+                lock = take(path)
+            except FileNotFoundError:  # another builder has sealed in this very instant, and its journal is gone
+                lock = None
         if isinstance(lock, Lock):
             break
         time.sleep(SECONDS_BETWEEN_TRIES)
