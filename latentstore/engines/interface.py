@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from latentstore.build_profile import BuildProfile
+from latentstore.build_progress import ShardProgress
+
 if TYPE_CHECKING:
-    from latentstore.build_profile import BuildProfile
     from latentstore.build_progress import Tell
+    from latentstore.engines.failures import Failed
     from latentstore.shard_work import Bench
     from latentstore.worker import BuildJob
 
@@ -39,6 +42,15 @@ class Crew:
     workers: int
     tell: Tell
     """To be called, in the thread that called the engine, with what workers tell."""
+
+    def hear(self, found: ShardProgress | BuildProfile | Failed, profiles: list[BuildProfile]) -> None:
+        """Take in what a worker in another process said: pass progress on, keep a profile, raise a failure."""
+        if isinstance(found, ShardProgress):
+            self.tell(found)
+        elif isinstance(found, BuildProfile):
+            profiles.append(found)
+        else:
+            found.raise_here()
 
 
 @dataclass(frozen=True)

@@ -57,12 +57,7 @@ def _heard(running: dict[Connection, Any], crew: Crew) -> list[BuildProfile]:
             except EOFError:  # it ended, and not by itself where nothing was said before: others take its shards
                 listening.remove(connection)
                 continue
-            if isinstance(found, ShardProgress):
-                crew.tell(found)
-            elif isinstance(found, BuildProfile):
-                profiles.append(found)
-            else:
-                found.raise_here()
+            crew.hear(found, profiles)
     return profiles
 
 

@@ -119,12 +119,7 @@ def _heard(ray: Any, streams: dict[Any, Any], crew: Crew) -> list[BuildProfile]:
             except (StopIteration, ray.exceptions.RayError):  # it ended; where it died, others take its shards
                 listening.remove(stream)
                 continue
-            if isinstance(found, ShardProgress):
-                crew.tell(found)
-            elif isinstance(found, BuildProfile):
-                profiles.append(found)
-            else:
-                found.raise_here()
+            crew.hear(found, profiles)
     return profiles
 
 

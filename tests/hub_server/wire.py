@@ -217,10 +217,11 @@ class Connection(BaseHTTPRequestHandler):
             return
         body = answer.body if sending.cut_after is None else answer.body[: sending.cut_after]
         for piece in _changed(_pieces(body), sending.flip):
-            sent(len(piece))  # before it leaves, so that who has read it finds it written down
-            self.wfile.write(piece)
+            # Both before it leaves, so that who has read it finds it written down and has waited for it.
+            sent(len(piece))
             if sending.bytes_per_second:
                 time.sleep(min(1.0, len(piece) / sending.bytes_per_second))
+            self.wfile.write(piece)
         if len(body) < len(answer.body):
             self._hang_up()
 
