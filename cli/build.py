@@ -11,62 +11,45 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .build_report import BuildCommand, print_status, profile_json, show_profile
+from .named_rows import source_row, vae_row
 from .options import (
-    AutoStorage,
-    Device,
-    Kind,
-    RowName,
-    RowNames,
-    device_name,
+    calibration_option,
+    container_option,
+    device_option,
+    dtype_option,
     json_option,
+    layout_option,
     metric_weights_option,
+    out_option,
     preparation_options,
+    psnr_drop_option,
+    seed_option,
     source_location_option,
     source_option_option,
-    source_row,
-    storage_options,
+    step_option,
+    storage_option,
     thumbnail_option,
     vae_location_option,
-    vae_row,
     views_option,
 )
 from .output import Page, print_json
 from .progress import BuildDisplay
 from .show import counted_splits, duplicate_pairs, quality_pairs, size_sentence, skipped_pairs, storage_pairs
+from .value_kinds import AUTO, AutoStorage, BatchSize, RowName, RowNames, device_name
 
 if TYPE_CHECKING:
     from latentstore import BuildPlan, BuildProfile, Manifest
     from latentstore.engines.interface import EngineRow, Placement
     from latentstore.storage.interface import StorageRow
 
-AUTO = "auto"
 RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
 """Variables that tell a process its place: torchrun's, then Slurm's."""
-
-
-class BatchSize(Kind):
-    """A number, or ``auto``."""
-
-    name = "N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """1 or more."""
-        if value == AUTO:
-            return AUTO
-        size: int = click.IntRange(min=1).convert(value, param, ctx)
-        return size
 
 
 @click.command("build", cls=BuildCommand, short_help="Turn images into a measured latent dataset.")
 @click.argument("source", metavar="SOURCE")
 @click.option("--vae", required=True, metavar="NAME", help="VAE that makes the latents; three forms, see above.")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Repository folder; the dataset goes into DIR/CONFIG. It is created where it does not exist.",
-)
+@out_option("dataset")
 @click.option("--config", default="", metavar="NAME", help="Name of the dataset.  [default: SOURCE-VAE]")
 @source_location_option
 @vae_location_option
@@ -75,22 +58,12 @@ class BatchSize(Kind):
 @click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
 @preparation_options
 @views_option
-@storage_options
-@click.option(
-    "--container",
-    type=RowName("latentstore.containers.table", "CONTAINERS"),
-    default="parquet",
-    show_default=True,
-    metavar="NAME",
-    help="File format of the shards; see `latentstore list containers`.",
-)
-@click.option(
-    "--layout",
-    default="",
-    metavar="NAME",
-    help="compact: compressed, to publish; fast: uncompressed, rows are read straight from the file.  "
-    "[default: compact, or what the container has]",
-)
+@storage_option("Number format of the latents", "float16")
+@step_option
+@psnr_drop_option("whole build", "dataset")
+@calibration_option("Pictures that the steps of int8, and the choice of `auto`, are measured on.  [default: 32]")
+@container_option("parquet")
+@layout_option("rows are read straight from the file", "compact, or what the container has", default="")
 @click.option(
     "--metrics",
     type=RowNames("latentstore.metrics.table", "METRICS"),
@@ -104,9 +77,7 @@ class BatchSize(Kind):
     show_default=True,
     help="Order of the rows: a seeded permutation, or as the source has them.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Of the permutation."
-)
+@seed_option("Of the permutation.")
 @click.option(
     "--batch-size",
     type=BatchSize(),
@@ -122,19 +93,11 @@ class BatchSize(Kind):
     metavar="N",
     help="Rows in each file.  [default: as many as make 128 MiB before compression]",
 )
-@click.option(
-    "--device",
-    type=Device(),
-    default="auto",
-    show_default=True,
-    help="Where the VAE computes; auto takes a CUDA device where there is one.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
+@device_option("the VAE computes")
+@dtype_option(
+    "Precision of the VAE's arithmetic; auto takes what was measured fastest for this VAE on a CPU.",
     default="float32",
     show_default=True,
-    help="Precision of the VAE's arithmetic; auto takes what was measured fastest for this VAE on a CPU.",
 )
 @thumbnail_option
 @click.option(
@@ -355,7 +318,7 @@ def _summary(manifest: Manifest, out: str, *, already_complete: bool, append: bo
 
 
 def _next_commands(manifest: Manifest, out: str) -> list[str]:
-    split = next(iter(manifest.splits))
+    split = manifest.first_split
     return [
         f"latentstore verify {shlex.quote(out)} --config {shlex.quote(manifest.config)}",
         "",

@@ -36,7 +36,7 @@ def show_profile(profile: BuildProfile) -> None:
     note(f"Where {profile.seconds:.1f} s went ({workers}{profile.pictures:,} pictures); lanes run at the same time:")
     for row in STAGES.values():
         seconds = profile.stages.get(row.name, 0.0)
-        note(f"  {row.lane:9}  {row.name:7}  {seconds:9.2f} s  {profile.share(seconds):6.1%}  {row.summary}")
+        note(f"  {row.lane:9}  {row.name:9}  {seconds:9.2f} s  {profile.share(seconds):6.1%}  {row.summary}")
     note(
         f"The VAE was busy {profile.vae_share:.1%} of the time; the bottleneck is {profile.bottleneck!r}; hashing, "
         f"syncing and the journal took {profile.safety_share:.2%}."

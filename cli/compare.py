@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .named_rows import source_row, vae_row
 from .options import (
-    FOLDER,
-    Device,
-    RowName,
-    RowNames,
-    device_name,
+    device_option,
+    dtype_option,
     json_option,
     preparation_options,
+    seed_option,
     source_location_option,
     source_option_option,
-    source_row,
-    vae_row,
+    weights_option,
 )
 from .output import Page, note, print_json
 from .progress import BuildDisplay
+from .value_kinds import PngFile, RowName, RowNames, device_name
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,19 +33,6 @@ if TYPE_CHECKING:
     from latentstore.vaes.interface import VaeRow
 
 FIGURE_PICTURES = 4
-
-
-class PngFile(click.Path):
-    """A file to write whose name ends in .png."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path, in a folder that exists."""
-        path = Path(str(value)).expanduser()
-        if path.suffix.lower() != ".png":
-            self.fail(f"expected a file name that ends in .png, found {str(value)!r}.", param, ctx)
-        if not path.parent.is_dir():
-            self.fail(f"there is no folder {str(path.parent)!r} to write it into.", param, ctx)
-        return super().convert(str(path), param, ctx)
 
 
 @click.command("compare", short_help="Compare VAEs on the same images: quality, size, cost.")
@@ -95,45 +81,22 @@ class PngFile(click.Path):
     help="Storages that --rate measures, with commas between them: float16,int8. int8 is measured with steps of 1/2 to "
     "1/32 of each channel's standard deviation.  [default: all of them]",
 )
-@click.option(
-    "--weights",
-    "--metric-weights",
-    "weights",
-    type=FOLDER,
-    envvar="LATENTSTORE_METRIC_WEIGHTS",
-    show_envvar=True,
-    metavar="FOLDER",
-    help="Folder with the files that LPIPS and FID want; without them they are shown as unavailable.",
+@weights_option(
+    *("--weights", "--metric-weights", "weights"),
+    text="Folder with the files that LPIPS and FID want; without them they are shown as unavailable.",
 )
 @source_location_option
 @source_option_option
 @preparation_options
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Of the sample, of the order, of draws from a posterior, and of the pictures in the figure.",
-)
+@seed_option("Of the sample, of the order, of draws from a posterior, and of the pictures in the figure.")
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="N",
     help="Pictures encoded at once; the PSNR of vaes4rs depends on it.  [default: 16]",
 )
-@click.option(
-    "--device",
-    type=Device(),
-    default="auto",
-    show_default=True,
-    help="Where the VAEs compute; auto takes a CUDA device where there is one.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
-    help="Precision of the VAEs' arithmetic.  [default: float32; bfloat16 for vaes4rs]",
-)
+@device_option("the VAEs compute")
+@dtype_option("Precision of the VAEs' arithmetic.  [default: float32; bfloat16 for vaes4rs]")
 @click.option("--markdown", is_flag=True, help="Print Markdown instead of tables.")
 @json_option
 @click.pass_context

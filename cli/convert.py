@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .named_rows import source_and_vae_rows
 from .options import (
-    AutoStorage,
-    Device,
-    RowName,
-    Step,
-    StorageName,
-    device_name,
+    calibration_option,
+    container_option,
+    device_option,
     json_option,
+    layout_option,
     metric_weights_option,
-    source_and_vae_rows,
+    out_option,
+    psnr_drop_option,
+    recorded_source_option,
+    step_option,
+    storage_option,
     vae_location_option,
 )
 from .output import Page, print_json
 from .progress import BuildDisplay
 from .show import counted_splits, quality_pairs, size_sentence, storage_pairs
+from .value_kinds import AutoStorage, device_name
 
 if TYPE_CHECKING:
     from latentstore import ConvertProgress, Manifest
@@ -32,76 +36,24 @@ if TYPE_CHECKING:
 
 @click.command("convert", short_help="Change container, storage or layout of a dataset.")
 @click.argument("location", metavar="LOCATION")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Repository folder; the result goes into DIR/CONFIG. It is created where it does not exist.",
-)
+@out_option("result")
 @click.option("--config", metavar="NAME", help="Config to read, where LOCATION holds several.")
 @click.option("--name", default="", metavar="NAME", help="Name of the result.  [default: that of the config]")
-@click.option(
-    "--container",
-    type=RowName("latentstore.containers.table", "CONTAINERS"),
-    metavar="NAME",
-    help="File format of the shards; see `latentstore list containers`.  [default: as it is]",
-)
-@click.option(
-    "--storage",
-    type=StorageName(),
-    metavar="NAME",
-    help="Number format, see `latentstore list storages`; `auto` takes the smallest that keeps --max-psnr-drop.  "
-    "[default: as it is]",
-)
-@click.option(
-    "--layout",
-    metavar="NAME",
-    help="compact: compressed, to publish; fast: uncompressed, to train from.  [default: as it is, where the container "
-    "has it]",
-)
-@click.option(
-    "--step",
-    type=Step(),
-    help="Of int8: the step, as a share of each channel's standard deviation.  [default: 1/16]",
-)
-@click.option(
-    "--max-psnr-drop",
-    type=click.FloatRange(min=0),
-    metavar="DB",
-    help="Mean PSNR that storing may cost: what `auto` keeps to, and what is held against the result; with --strict a "
-    "result that lost more is not sealed.  [default: 0.02 for auto]",
-)
-@click.option(
-    "--calibration",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    metavar="N",
-    help="Pictures that `auto` is chosen on.",
-)
+@container_option()
+@storage_option("Number format")
+@layout_option("to train from", "as it is, where the container has it")
+@step_option
+@psnr_drop_option("result", "result")
+@calibration_option("Pictures that `auto` is chosen on.", default=32, show_default=True)
 @click.option(
     "--measure/--no-measure",
     default=None,
     help="Measure the quality again where numbers change, on the source's pictures; or leave all scores out.  "
     "[default: measure where pictures and VAE are at hand]",
 )
-@click.option(
-    "--source",
-    "--source-location",
-    "source",
-    metavar="SOURCE",
-    help="Where to read the source's pictures, if not where the manifest says: a folder, hub:user/repo[@revision] or a "
-    "name of `latentstore list sources`.",
-)
+@recorded_source_option()
 @vae_location_option
-@click.option(
-    "--device",
-    type=Device(),
-    default="auto",
-    show_default=True,
-    help="Where the VAE decodes; auto takes a CUDA device where there is one.",
-)
+@device_option("the VAE decodes")
 @metric_weights_option
 @click.option("--strict", is_flag=True, help="Seal nothing that lost more than --max-psnr-drop.")
 @json_option

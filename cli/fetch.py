@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import RowName, json_option
+from .options import json_option
 from .output import Page, note, print_json
+from .value_kinds import RowName
 
 if TYPE_CHECKING:
     from latentstore.metrics.weights import WeightsFile

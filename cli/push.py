@@ -85,11 +85,11 @@ def command(
     if as_json:
         print_json(report.to_dict())
     else:
-        _summary(report, _verifiable(target, kept["revision"]))
+        _summary(report, _verifiable(target, report.pull_request_revision or kept["revision"]))
 
 
 def _verifiable(target: str, revision: str | None) -> str:
-    """What `verify` takes for the place and the branch that were pushed to."""
+    """What `verify` takes for the place and the branch or pull request that were pushed to."""
     return f"{target}@{revision}" if revision and not target.endswith(f"@{revision}") else target
 
 
@@ -105,7 +105,9 @@ def _summary(report: PublishReport, verifiable: str) -> None:
     else:
         page.heading(f"Pushed {names} to {report.url}")
     page.line()
-    pairs = listed_paths("to send" if report.dry_run else "sent", report.sent, report.bytes)
+    replaced = len(report.sent) - len(report.added)
+    told = f": {len(report.added):,} new, {replaced:,} in the place of other versions" if replaced else ""
+    pairs = listed_paths("to send" if report.dry_run else "sent", report.sent, report.bytes, told)
     pairs += listed_paths("to remove" if report.dry_run else "removed", report.deleted)
     pairs += [("already there", f"{len(report.skipped):,} of {len(report.skipped) + len(report.sent):,} files")]
     pairs += [("commit", report.commit)] if report.commit and not report.dry_run else []
@@ -113,7 +115,7 @@ def _summary(report: PublishReport, verifiable: str) -> None:
     for config, failed in report.failed.items():
         pairs += [("FAILED", f"{config}: {message}") for message in failed]
     page.pairs(pairs)
-    if not report.dry_run and not report.pull_request:
+    if not report.dry_run:
         page.line()
         page.line("Check it:")
         page.code([f"latentstore verify {shlex.quote(verifiable)}"])

@@ -10,10 +10,10 @@ from .options import json_option, location_argument
 from .output import Page, note, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from latentstore import LatentStore, Manifest
-    from latentstore.manifest import ChannelNumbers
+    from latentstore.manifest import AppendInfo, ChannelNumbers
     from latentstore.quality import MetricSummary
 
 NONE = "-"
@@ -377,9 +377,21 @@ def _build(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield from skipped_pairs(manifest, paths=3)
     yield from duplicate_pairs(manifest)
     if build.conversions:
-        yield "converted", ", ".join(f"{count:,} {what}" for what, count in build.conversions.items())
+        steps = (f"{count:,} picture{'' if count == 1 else 's'}: {what}" for what, count in build.conversions.items())
+        yield "converted", "; ".join(steps)
     seed = f", seed {build.seed}" if build.order == "shuffled" else ""
     yield "order", f"{build.order}{seed}; batches of {build.batch_size}, shards of up to {build.rows_per_shard:,} rows"
     memory_format = "" if environment.memory_format == "contiguous" else f", {environment.memory_format}"
     yield "computed", f"on {environment.device} in {environment.dtype}{memory_format}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    for number, added in enumerate(build.appended):
+        yield "" if number else "appended", _appended(added, environment.versions)
+
+
+def _appended(added: AppendInfo, first: Mapping[str, str]) -> str:
+    """How many pictures an append added, and by which other versions than those that began the dataset."""
+    count = sum(added.pictures.values())
+    names = dict.fromkeys((*first, *added.versions))
+    others = [name for name in names if first.get(name) != added.versions.get(name)]
+    told = (f"{name} {added.versions.get(name, NONE)} in place of {first.get(name, NONE)}" for name in others)
+    return f"{count:,} picture{'' if count == 1 else 's'}{', by ' if others else ''}{', '.join(told)}"

@@ -109,14 +109,17 @@ def size_in_words(size: float) -> str:
     return f"{size:,.1f} {UNITS[power]}" if power else f"{size:,.0f} {UNITS[0]}"
 
 
-def listed_paths(words: str, paths: Sequence[str], size: float | None = None) -> list[tuple[str, str]]:
-    """Lines for ``Page.pairs``: how many files, and each on its own line, of many the first ones; none for none."""
+def listed_paths(words: str, paths: Sequence[str], size: float | None = None, told: str = "") -> list[tuple[str, str]]:
+    """Lines for ``Page.pairs``: how many files, and each on its own line, of many the first ones; none for none.
+
+    ``told`` is what else is said of all of them.
+    """
     if not paths:
         return []
     counted = f"{len(paths):,} file{'s' * (len(paths) != 1)}"
     more = [("", f"and {len(paths) - SHOWN:,} more")] if len(paths) > SHOWN else []
     bytes_too = f", {size_in_words(size)}" if size is not None else ""
-    return [(words, f"{counted}{bytes_too}"), *(("", path) for path in paths[:SHOWN]), *more]
+    return [(words, f"{counted}{bytes_too}{told}"), *(("", path) for path in paths[:SHOWN]), *more]
 
 
 def _bar() -> Progress:

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .named_rows import source_and_vae_rows
 from .options import (
-    Device,
-    device_name,
     json_option,
     location_argument,
     metric_weights_option,
-    source_and_vae_rows,
+    recorded_source_option,
+    seed_option,
     vae_location_option,
 )
 from .output import Page, print_json
 from .progress import CheckDisplay
 from .show import configs_at
+from .value_kinds import Device, device_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,22 +47,8 @@ FINDINGS_SHOWN = 10
     metavar="N",
     help="Rows that are decoded and measured again, against the source's own pictures; none with 0.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Which rows are drawn for that.",
-)
-@click.option(
-    "--source",
-    "--source-location",
-    "source",
-    metavar="SOURCE",
-    help="Where to read the source's pictures, if not where the manifest says: a folder, hub:user/repo[@revision] or a "
-    "name of `latentstore list sources`. All of them are hashed then.",
-)
+@seed_option("Which rows are drawn for that.")
+@recorded_source_option("All of them are hashed then.")
 @vae_location_option
 @click.option(
     "--device", type=Device(), default="cpu", show_default=True, help="What decodes: cpu, cuda, cuda:1, or auto."

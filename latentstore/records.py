@@ -90,3 +90,22 @@ class LatentRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     thumbnail: bytes | None = None
     """A WebP file of the decoded latent; None where the schema has no such column."""
+
+
+def record_of(
+    tile: Tile, latent: NDArray[Any], scores: Mapping[str, float], thumbnail: bytes | None = None
+) -> LatentRecord:
+    """The row of a prepared picture; ``latent`` (C, h, w) in the storage's dtype."""
+    return LatentRecord(
+        id=tile.id,
+        latent=latent,
+        label=tile.label,
+        height=tile.pixels.shape[0],
+        width=tile.pixels.shape[1],
+        source_path=tile.source_path,
+        source_sha256=tile.source_sha256,
+        source_bytes=tile.source_bytes,
+        scores=scores,
+        metadata=tile.metadata,
+        thumbnail=thumbnail,
+    )

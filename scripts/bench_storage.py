@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from latentstore.entropy import ByteCounts
 from latentstore.pictures import PictureReader
 from latentstore.pixels import batch_of
 from latentstore.plan import plan_rows
-from latentstore.records import LatentRecord, SkippedTile
+from latentstore.records import SkippedTile, record_of
 from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
 from latentstore.storage.table import STORAGES
@@ -164,7 +164,8 @@ def measured(
     with tempfile.TemporaryDirectory() as out:
 
         def write() -> None:
-            records = record_of(everything, storage.encode(raw))
+            stored = storage.encode(raw)
+            records = (record_of(tile, latent, {}) for tile, latent in zip(everything.tiles, stored, strict=True))
             write_shard(Path(out), f"shard.{container.suffix}", container, schema, layout, blocks_of(records, schema))
 
         def read() -> NDArray[np.float32]:
@@ -186,22 +187,6 @@ def measured(
         write=payload / seconds_write / 1e6,
         read=payload / seconds_read / 1e6,
     )
-
-
-def record_of(everything: Sample, stored: NDArray[Any]) -> Iterator[LatentRecord]:
-    """The rows as a build writes them, but for scores."""
-    for tile, latent in zip(everything.tiles, stored, strict=True):
-        yield LatentRecord(
-            id=tile.id,
-            latent=latent,
-            label=tile.label,
-            height=tile.pixels.shape[0],
-            width=tile.pixels.shape[1],
-            source_path=tile.source_path,
-            source_sha256=tile.source_sha256,
-            source_bytes=tile.source_bytes,
-            scores={},
-        )
 
 
 def fastest(run: Callable[[], object], rounds: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,10 @@ SEAMS = ("vaes", "sources", "containers", "metrics", "storage", "checks", "engin
 
 # Downward only: a module may import those of lower floors and its own seam.
 FLOORS = [
-    {"errors", "version", "file_records", "hashing", "ahead", "host_memory", "thumbnails"}
-    | {"fast_jpeg", "build_progress"},
+    {"errors", "version", "file_records", "hashing", "ahead", "host_memory", "thumbnails", "repeats"}
+    | {"fast_jpeg", "build_progress", "garbage"},
     {"retries", "named_table", "json_records", "records", "locations", "statistics", "entropy", "augment"}
-    | {"decoded_pictures"},
+    | {"decoded_pictures", "scenes"},
     {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers", "value_counts", "views"},
     {"locks", "build_profile"},
     {"http_connections", "fsspec_files"},
@@ -37,8 +38,9 @@ FLOORS = [
     {"plan_opening"},
     {"engines"},
     {"joining"},
-    {"store", "row_memory", "decoded_cache", "epochs", "growth"},
-    {"split_latents", "loader", "remote_store", "stream_order", "append"},
+    {"store", "row_memory", "decoded_cache", "epochs", "growth", "scalar_columns"},
+    {"split_latents", "loader", "latent_decoding", "remote_store", "stream_order", "append"},
+    {"append_sealing", "joining_append"},
     {"stream", "opening", "build"},
     {"remeasure", "load"},
     {"checks", "comparison", "conversion"},
@@ -50,7 +52,7 @@ FLOORS = [
 DOORS = {
     "click": [],
     "rich": [],
-    "datasets": ["sources/hub_images.py"],
+    "datasets": ["sources/hub_images"],
     "diffusers": ["vaes"],
     "fsspec": ["fsspec_files.py"],
     "huggingface_hub": ["hub"],
@@ -110,23 +112,25 @@ def test_every_module_imports_downward_only(path: Path) -> None:
 def test_inside_a_seam_only_the_table_imports_implementations(seam: str) -> None:
     folder = LIBRARY / seam
     shared = {"interface", "table", "__init__"} | SHARED_INSIDE.get(seam, set())
-    implementations = {path.stem for path in folder.glob("*.py")} - shared
-    for path in folder.glob("*.py"):
-        if path.stem == "table":
+    of_file = {path: path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("*.py")}
+    implementations = set(of_file.values()) - shared
+    for path, own in of_file.items():
+        if own == "table":
             continue
         for name in imports_of(path):
             parts = name.split(".")
             if parts[:2] == ["latentstore", seam] and len(parts) > 2:
-                assert parts[2] not in implementations - {path.stem}, f"{relative(path)} imports {name}"
+                assert parts[2] not in implementations - {own}, f"{relative(path)} imports {name}"
 
 
 # What the implementations of a seam share, beside its interface.
 SHARED_INSIDE = {
     "containers": {
         "arrow_features",
+        "arrow_numbers",
+        "columns",
         "damage",
         "json_rows",
-        "parquet_numbers",
         "parquet_pages",
         "row_gather",
         "row_ranges",
@@ -176,9 +180,18 @@ def test_no_file_or_class_has_a_name_that_says_nothing() -> None:
                 assert not node.name.endswith(vague_ends), f"{path}: {node.name}"
 
 
+def test_contributing_says_where_each_file_and_folder_of_the_library_belongs() -> None:
+    described = set(
+        re.findall(r"`(?:latentstore/)?([\w.]+(?:\.py|/))", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    )
+    files = {path.name for path in LIBRARY.glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in LIBRARY.glob("*/__init__.py")}
+    assert files | folders <= described
+
+
 def test_importing_the_library_loads_none_of_the_heavy_packages() -> None:
     code = (
-        "import sys, latentstore; "
+        "import sys; from latentstore import *; "
         "print(sorted(set(sys.modules) & {'torch', 'diffusers', 'datasets', 'torchmetrics', 'webdataset', 'pyarrow'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -195,12 +208,43 @@ def test_every_module_can_be_imported_first(path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_public_names_are_all_listed_and_nothing_leaks() -> None:
+def test_the_public_names_are_all_listed_and_those_that_type_checkers_see() -> None:
     import latentstore
 
-    submodules = {path.stem for path in LIBRARY.iterdir()}
-    public = {name for name in vars(latentstore) if not name.startswith("_")} - submodules - {"annotations"}
-    # These are functions that stand where their modules did.
-    named_alike = {"build", "verify"}
-    assert public | named_alike | {"__version__"} == set(latentstore.__all__)
-    assert all(callable(getattr(latentstore, name)) for name in (*named_alike, "convert", "load_latents", "open_store"))
+    seen = {
+        str(alias.asname): (node.module, alias.name)
+        for node in ast.walk(ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("latentstore.")
+        for alias in node.names
+    }
+    assert sorted(seen) == sorted(latentstore.__all__)
+    for name, (module, known_there_as) in seen.items():
+        assert getattr(latentstore, name) is getattr(sys.modules[str(module)], known_there_as), name
+
+
+def test_importing_the_package_imports_nothing_of_it_until_a_name_is_used() -> None:
+    code = (
+        "import sys, latentstore; begun = sorted(name for name in sys.modules if name.startswith('latentstore.')); "
+        "from latentstore import cutmix; print(begun, 'latentstore.augment' in sys.modules, 'latentstore.build' in "
+        "sys.modules, 'build' in dir(latentstore))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[] True False True"
+
+
+@pytest.mark.parametrize("name", ["build", "verify"])
+def test_a_function_named_like_its_module_stays_the_function_when_the_module_is_imported_first(name: str) -> None:
+    code = (
+        f"import latentstore.{name}; import latentstore; from latentstore import {name} as one; "
+        f"from latentstore.{name} import {name} as other; print(one is other is latentstore.{name})"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_modules_are_reached_through_the_package_and_what_is_not_there_is_no_attribute() -> None:
+    import latentstore
+
+    assert latentstore.errors.RequestError is sys.modules["latentstore.errors"].RequestError
+    with pytest.raises(AttributeError, match="module 'latentstore' has no attribute 'load_latent'"):
+        latentstore.load_latent  # noqa: B018 (asking is the test)

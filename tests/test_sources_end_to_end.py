@@ -11,7 +11,7 @@ from scenes import plan, smooth_picture
 
 from latentstore import METRICS, SOURCES, build, hub_source, load_latents, open_store, verify
 from latentstore.errors import RequestError
-from latentstore.sources.hub_images import OUR_COLUMNS
+from latentstore.sources.hub_images.columns import OUR_COLUMNS
 
 
 @pytest.fixture

@@ -45,8 +45,7 @@ class Replay:
         """SourceError where the source's pictures are not those that were encoded."""
         source = plan.source.open()
         if store.manifest.build.appended:
-            index = store.index(["split", "source_path"])
-            return cls(store, recalled_reader(plan, store.manifest, index, source))
+            return cls(store, recalled_reader(plan, store, source))
         rows = plan_rows(plan, source)
         if rows.digest != store.manifest.build.plan.get("pictures"):
             raise SourceError(f"Source {plan.source.name!r} holds other pictures than those that were encoded.")

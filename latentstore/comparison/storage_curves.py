@@ -27,7 +27,7 @@ from latentstore.errors import RequestError, VaeError
 from latentstore.metrics.table import METRICS
 from latentstore.pictures import decoded_uint8, scores_of
 from latentstore.pixels import batch_of
-from latentstore.records import LatentRecord, Tile
+from latentstore.records import Tile, record_of
 from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
 
@@ -202,23 +202,9 @@ def _written_and_read(tiles: Sequence[Tile], stored: NDArray[Any], dtype: str) -
     container = CONTAINERS["parquet"]
     shape = int(stored.shape[1]), int(stored.shape[2]), int(stored.shape[3])
     schema = ShardSchema(latent_shape=shape, dtype=dtype, class_names=None, metrics=())
-    records = (_record(tile, latent) for tile, latent in zip(tiles, stored, strict=True))
+    records = (record_of(tile, latent, {}) for tile, latent in zip(tiles, stored, strict=True))
     with tempfile.TemporaryDirectory(prefix="latentstore-rate-") as folder:
         name = container.shard_name("rate", 0, 1)
         write_shard(Path(folder), name, container, schema, COMPACT, blocks_of(records, schema))
         path = Path(folder) / name
         return latent_column_bytes(path), container.open(path, schema).latents(np.arange(len(stored), dtype=np.int64))
-
-
-def _record(tile: Tile, latent: NDArray[Any]) -> LatentRecord:
-    return LatentRecord(
-        id=tile.id,
-        latent=latent,
-        label=None,
-        height=tile.pixels.shape[0],
-        width=tile.pixels.shape[1],
-        source_path=tile.source_path,
-        source_sha256=tile.source_sha256,
-        source_bytes=tile.source_bytes,
-        scores={},
-    )

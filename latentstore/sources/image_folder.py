@@ -46,7 +46,7 @@ _BESIDE = "lies beside the class folders, so it has no class"
 _BESIDE_SPLITS = "lies beside the split folders, so it belongs to no split"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Picture:
     """A file that will be read; `path` is relative to the root, as the file system spells it."""
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from latentstore.records import SkippedTile, Tile
 
@@ -35,13 +35,43 @@ class SplitReader(Protocol):
 
 
 class NamedSplit(SplitReader, Protocol):
-    """A split that can also say what its pictures are called; without it a dataset cannot be added to."""
+    """A split that can also say what its pictures are called.
+
+    A dataset of splits that are neither this nor a ``PlacedSplit`` cannot be added to.
+    """
 
     def names(self) -> Sequence[str]:
         """The ``source_path`` that each picture has in its Tile or SkippedTile, in order, without reading any.
 
         Raises ``LookupError`` where that is not known before they are read.
         """
+
+
+class HeldPicture(Protocol):
+    """A picture of a split that is not decoded."""
+
+    @property
+    def name(self) -> str:
+        """Its ``source_path``."""
+
+    def sha256(self) -> str:
+        """Its ``source_sha256``; empty where it cannot be read."""
+
+
+class PlacedSplit(SplitReader, Protocol):
+    """A split whose pictures have no names that tell all of them apart: the places of those that it has must stay."""
+
+    @property
+    def by_place(self) -> bool:
+        """True where ids are places, or where several pictures have one name; else it is as a ``NamedSplit``."""
+
+    def held(self, rows: Sequence[int]) -> Iterator[HeldPicture]:
+        """What the split holds at these places (ascending); files are only read for their sha256."""
+
+
+def placed(split: SplitReader) -> PlacedSplit | None:
+    """The split, where its pictures are known by their places; else None."""
+    return cast("PlacedSplit", split) if getattr(split, "by_place", False) else None
 
 
 def names_of(split: SplitReader) -> Sequence[str]:

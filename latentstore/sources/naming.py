@@ -19,6 +19,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def numbered(split: str, row: int) -> str:
+    """The name of a picture that has none: its place in its split."""
+    return f"{split}/{row:08d}"
+
+
 def unique_ids(paths: Sequence[str]) -> list[str]:
     """An id for each path, all different: without suffix, with it where two collide, then with ``#<position>``."""
     stems = [posixpath.splitext(path)[0] for path in paths]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from latentstore_cli.options import Assignment, Size, device_name, source_row, vae_row
+from latentstore_cli.named_rows import source_row, vae_row
+from latentstore_cli.value_kinds import Assignment, Size, device_name
 
 from latentstore import ENGINES
 from latentstore.engines.interface import Placement
@@ -54,6 +56,13 @@ def test_the_python_that_is_printed_runs(run: Run, pictures: Path, tmp_path: Pat
     names: dict[str, object] = {}
     exec(code, names)  # noqa: S102 (that it can be copied is the point)
     assert len(names["batches"]) == 1  # type: ignore[arg-type]
+
+
+def test_the_python_that_is_printed_trains_on_the_training_split(run: Run, pictures: Path, tmp_path: Path) -> None:
+    source = tmp_path / "split"
+    for split in ("test", "train"):
+        shutil.copytree(pictures, source / split, ignore=shutil.ignore_patterns("broken.png"))
+    assert "split='train')" in run("build", source, "--vae", "pool8", "--out", tmp_path / "out").stdout
 
 
 def test_building_it_again_does_nothing_and_says_so(run: Run, built: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-from latentstore_cli.options import source_and_vae_rows
+from latentstore_cli.named_rows import source_and_vae_rows
 
 from latentstore.checks.table import CHECKS
 from latentstore.manifest import with_digest
@@ -70,7 +70,9 @@ def test_json_is_the_report(built: Path, run_installed: RunInstalled) -> None:
     assert report["ok"] is True
     assert report["config"] == "tiny-pool8"
     assert [check["check"] for check in report["results"]] == list(CHECKS)
-    assert report["results"][-2]["note"] == "2 rows decoded and measured again"
+    notes = {check["check"]: check["note"] for check in report["results"]}
+    assert notes["quality"] == "2 rows decoded and measured again"
+    assert notes["likeness"] == "2 thumbnails held against what their rows decode to"
     assert all(isinstance(check["seconds"], float) for check in report["results"])
 
 
@@ -116,8 +118,9 @@ def test_quick_and_full_exclude_each_other(run: Run, built: Path) -> None:
 
 def test_without_a_sample_quality_is_not_run(run: Run, built: Path) -> None:
     lines = run("verify", built, "--sample", "0").stdout.splitlines()
-    assert lines[0] == f"tiny-pool8: {len(CHECKS) - 2} passed, 2 not run"
-    assert any(line.split()[:3] == ["quality", "not", "run"] for line in lines)
+    assert lines[0] == f"tiny-pool8: {len(CHECKS) - 3} passed, 3 not run"
+    for check in ("quality", "likeness"):
+        assert any(line.split()[:3] == [check, "not", "run"] for line in lines)
 
 
 def test_a_source_that_has_moved_is_given_by_hand(run: Run, built: Path, copy: Path, tmp_path: Path) -> None:

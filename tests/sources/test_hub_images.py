@@ -19,8 +19,11 @@ from PIL import Image
 
 from latentstore.errors import RequestError, SourceError, UnknownNameError
 from latentstore.records import SkippedTile, Tile
-from latentstore.sources import hub_images
-from latentstore.sources.hub_images import OUR_COLUMNS, open_hub_images
+from latentstore.sources.hub_images import columns as hub_columns
+from latentstore.sources.hub_images import open_hub_images
+from latentstore.sources.hub_images import tiles as hub_tiles
+from latentstore.sources.hub_images.columns import OUR_COLUMNS
+from latentstore.sources.hub_images.paths import path_inside
 from latentstore.sources.interface import OpenSource, SourceRow
 from latentstore.sources.table import SOURCES
 
@@ -169,7 +172,7 @@ def test_rows_come_in_any_order_and_sizes_without_decoding(tmp_path: Path, monke
     source = opened(parquet(tmp_path, train=dataset(LABELLED)))
     reader = source.splits["train"]
     assert [tile.id for tile in reader.read([2, 0, 2])] == ["2", "0", "2"]
-    monkeypatch.setattr(hub_images, "decode_image", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(hub_tiles, "decode_image", lambda _: pytest.fail("decoded"))
     assert list(reader.sizes()) == [(4, 6), (4, 7), (4, 8)]
 
 
@@ -262,7 +265,7 @@ def test_a_further_column_named_like_ours_is_renamed_with_a_note(tmp_path: Path,
 
 @pytest.mark.parametrize("name", sorted(OUR_COLUMNS - {"label"}))
 def test_no_column_of_ours_can_be_taken(name: str) -> None:
-    assert hub_images._renamed([name, "other"], []) == {name: f"source_{name}", "other": "other"}
+    assert hub_columns._renamed([name, "other"], []) == {name: f"source_{name}", "other": "other"}
 
 
 def test_further_media_are_left_out_with_a_note(tmp_path: Path) -> None:
@@ -371,7 +374,7 @@ def test_ids_are_unique_over_all_splits_and_one_split_without_paths_numbers_all(
     ],
 )
 def test_a_path_is_told_from_the_root_of_the_source(path: str, inside: str) -> None:
-    assert hub_images._relative(path, "/here/is/it") == inside
+    assert path_inside(path, "/here/is/it") == inside
 
 
 def test_a_downloaded_snapshot_tells_its_commit(tmp_path: Path) -> None:
@@ -486,16 +489,16 @@ def test_pictures_held_as_numbers_are_hashed_as_pixels(tmp_path: Path, streaming
 )
 def test_numbers_that_are_no_picture_are_a_fault(values: Any, fault: str) -> None:
     with pytest.raises(SourceError, match=fault):
-        hub_images._from_array(values)
+        hub_tiles._from_array(values)
 
 
 def test_grey_and_channels_first_numbers_are_turned_into_rgb() -> None:
     grey = np.arange(20, dtype=np.int64).reshape(4, 5)
     for values in (grey, grey[:, :, None]):
-        decoded = hub_images._from_array(values)
+        decoded = hub_tiles._from_array(values)
         np.testing.assert_array_equal(decoded.pixels[:, :, 2], grey)
         assert decoded.conversions == ("grey to RGB",)
-    first = hub_images._from_array(np.stack([grey, grey + 1, grey + 2]))
+    first = hub_tiles._from_array(np.stack([grey, grey + 1, grey + 2]))
     np.testing.assert_array_equal(first.pixels[0, 0], [0, 1, 2])
     assert first.conversions == ("channels first to last",)
 
@@ -560,7 +563,7 @@ def test_what_goes_wrong_within_datasets_is_said_in_one_sentence(tmp_path: Path,
 
 def test_a_lost_connection_is_an_error_and_no_skipped_picture() -> None:
     with pytest.raises(SourceError, match=r"hf://datasets/u/r/1\.png cannot be fetched: .*run the same command again"):
-        hub_images._file("hf://datasets/u/r/1.png")
+        hub_tiles._file("hf://datasets/u/r/1.png")
 
 
 def test_splits_with_different_columns_are_refused(tmp_path: Path) -> None:

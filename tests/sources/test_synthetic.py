@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,11 @@ def test_a_scene_has_the_size_that_was_asked_for(label: str, size: tuple[int, in
 @pytest.mark.parametrize("label", CLASSES)
 def test_the_same_arguments_give_the_same_bytes(label: str) -> None:
     assert draw_scene(label, (48, 80), 11).tobytes() == draw_scene(label, (48, 80), 11).tobytes()
+
+
+def test_scenes_are_the_bytes_that_they_always_were() -> None:
+    drawn = b"".join(draw_scene(label, (48, 80), 11).tobytes() for label in CLASSES)
+    assert hashlib.sha256(drawn).hexdigest() == "44bb2cabe88b47f950adaa9109a7684fb6fc17f7bc4455f397ed70eaa3558a26"
 
 
 @pytest.mark.parametrize("label", CLASSES)

@@ -1,0 +1,181 @@
+"""What each column of the source is to us: the picture, its label, a further column, or nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from latentstore.errors import SourceError
+from latentstore.named_table import unknown_name
+from latentstore.sources.hub_images.loading import rows_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from latentstore.sources.interface import Feature, SourceRow
+
+OUR_COLUMNS = frozenset(
+    {"id", "latent", "latent_std", "label", "height", "width", "source_path", "source_sha256", "source_bytes"}
+    | {"latent_crc32", "thumbnail", "psnr", "ssim", "mae", "lpips", "lpips_vgg", "ssim_vaes4rs"}
+    | {"split", "shard", "row", "tile_row", "tile_column", "view"}
+)
+"""Names that a further column of a source cannot keep."""
+
+_MEDIA = frozenset({"Image", "Audio", "Video", "Pdf", "Mesh", "Nifti"})
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What each column of the source is to us."""
+
+    image: str
+    label: str | None
+    further: Mapping[str, str]
+    """Our name of each column that passes through, by the source's name."""
+    features: Mapping[str, Feature]
+    """The types of the further columns, by our name."""
+    class_names: tuple[str, ...] | None = None
+    classes: Mapping[Any, int] | None = None
+    """Index of each label where the source has none of its own; None where its numbers are the index."""
+    notes: list[str] = field(default_factory=list)
+
+    def index(self, value: Any) -> int | None:
+        """The class of a label as the source holds it; None where there is none."""
+        if value is None or self.class_names is None:
+            return None
+        if self.classes is not None:
+            return self.classes.get(value)
+        return int(value) if value >= 0 else None
+
+
+def columns_of(row: SourceRow, splits: Mapping[str, Any]) -> Columns:
+    """The columns of these splits, which must have the same; SourceError where none is the picture."""
+    types = _types(row, splits)
+    image = _image_column(row, types)
+    label = _label_column(row, types)
+    notes: list[str] = []
+    class_names, classes = _classes(row, splits, types, label, notes)
+    if class_names is None:
+        label = None
+    dropped = [name for name, type_ in types.items() if name != image and _kinds(type_) & _MEDIA]
+    if dropped:
+        notes.append(f"columns left out, because they hold media: {', '.join(dropped)}")
+    kept = [name for name in types if name not in {image, label, *dropped}]
+    further = _renamed(kept, notes)
+    features = {ours: types[name] for name, ours in further.items()}
+    return Columns(image, label, further, features, class_names, classes, notes)
+
+
+def _types(row: SourceRow, splits: Mapping[str, Any]) -> dict[str, Any]:
+    """The type of each column in the words of `datasets`; raises SourceError where the splits differ."""
+    from datasets import Features
+
+    found: dict[str, Any] = {}
+    first = ""
+    for name, dataset in splits.items():
+        types = Features(dataset.features).to_dict()
+        if first and types != found:
+            raise SourceError(
+                f"The splits {first!r} and {name!r} of {row.location!r} have different columns: {_listed(found)} "
+                f"against {_listed(types)}; take those that agree with the source option splits=NAME."
+            )
+        found, first = types, name
+    return found
+
+
+def _kinds(type_: Any) -> set[str]:
+    """The names of all types within a type."""
+    if isinstance(type_, list):
+        return set().union(*map(_kinds, type_))
+    if not isinstance(type_, dict):
+        return set()
+    own = {type_["_type"]} if isinstance(type_.get("_type"), str) else set()
+    return own.union(*map(_kinds, type_.values()))
+
+
+def _listed(types: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ({_told(type_)})" for name, type_ in types.items())
+
+
+def _told(type_: Any) -> str:
+    """A type in a word or two."""
+    if not isinstance(type_, dict) or not isinstance(type_.get("_type"), str):
+        return "struct" if isinstance(type_, dict) else "list"
+    return str(type_.get("dtype") if type_["_type"] == "Value" else type_["_type"])
+
+
+def _image_column(row: SourceRow, types: Mapping[str, Any]) -> str:
+    images = [name for name, type_ in types.items() if isinstance(type_, dict) and type_.get("_type") == "Image"]
+    asked = row.options.get("image")
+    if asked is not None:
+        if asked not in types:
+            raise unknown_name(f"column in {row.location!r}", asked, types)
+        if asked not in images and _told(types[asked]) not in {"binary", "large_binary", "list", "List", "Array3D"}:
+            raise SourceError(f"The column {asked!r} of {row.location!r} holds no images but {_told(types[asked])}.")
+        return str(asked)
+    if not images:
+        raise SourceError(
+            f"{row.location!r} has no column of type Image; its columns are: {_listed(types)}; if one of them holds "
+            f"images, name it with the source option image=NAME."
+        )
+    if len(images) > 1:
+        listed = ", ".join(images)
+        raise SourceError(f"{row.location!r} has several columns of images, {listed}; choose with image=NAME.")
+    return images[0]
+
+
+def _label_column(row: SourceRow, types: Mapping[str, Any]) -> str | None:
+    asked = row.options.get("label")
+    if asked is not None:
+        if asked not in types:
+            raise unknown_name(f"column in {row.location!r}", asked, types)
+        return str(asked)
+    if "label" in types:
+        return "label"
+    named = [name for name, type_ in types.items() if _told(type_) == "ClassLabel"]
+    return named[0] if len(named) == 1 else None
+
+
+def _classes(
+    row: SourceRow, splits: Mapping[str, Any], types: Mapping[str, Any], label: str | None, notes: list[str]
+) -> tuple[tuple[str, ...] | None, dict[Any, int] | None]:
+    """The names of the classes, and the index of each label where the source has no index of its own."""
+    if label is None:
+        return None, None
+    kind = _told(types[label])
+    if kind == "ClassLabel":
+        return tuple(types[label]["names"]), None
+    numbers = re.fullmatch(r"u?int\d+", kind)
+    if not numbers and kind not in {"string", "large_string"}:
+        notes.append(f"column {label!r} is no single label but {kind}, so it is a further column")
+        return None, None
+    held = _values(row, splits, label) - {None}
+    values = sorted(value for value in held if not numbers or value >= 0)
+    if numbers:
+        notes.append(f"column {label!r} of {row.location!r} holds numbers without names, so the numbers are the names")
+    return tuple(str(value) for value in values), {value: index for index, value in enumerate(values)}
+
+
+def _values(row: SourceRow, splits: Mapping[str, Any], column: str) -> set[Any]:
+    """Every value of the column in all splits; a stream is read once for it, without the other columns."""
+    found: set[Any] = set()
+    for dataset in splits.values():
+        if hasattr(dataset, "unique"):
+            found.update(dataset.unique(column))
+        else:
+            found.update(example[column] for example in rows_in(dataset.select_columns([column]), row.location))
+    return found
+
+
+def _renamed(names: list[str], notes: list[str]) -> dict[str, str]:
+    """Our name of each further column."""
+    ours: dict[str, str] = {}
+    for name in names:
+        new = name
+        while new in OUR_COLUMNS or (new != name and new in names):
+            new = f"source_{new}"
+        if new != name:
+            notes.append(f"column {name!r} is called {new!r} here, because {name!r} is one of our own columns")
+        ours[name] = new
+    return ours

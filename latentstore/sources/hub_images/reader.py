@@ -1,0 +1,45 @@
+"""READ a dataset of the Hub, or a local folder of one."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from latentstore.sources.hub_images.columns import columns_of
+from latentstore.sources.hub_images.loading import is_streamed, load, without_progress_bars
+from latentstore.sources.hub_images.splits import MapSplit, map_splits, stream_splits
+from latentstore.sources.interface import OpenSource
+from latentstore.sources.naming import check_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from latentstore.sources.interface import SourceRow, SplitReader
+
+_OPTIONS = ("config", "data_dir", "splits", "image", "label", "streaming")
+
+
+def open_hub_images(row: SourceRow) -> OpenSource:
+    """The images of the dataset `row.location`; options and rules are those of `latentstore.sources.hub_images`."""
+    check_options(row, _OPTIONS)
+    with without_progress_bars():
+        loaded = load(row)
+        columns = columns_of(row, loaded.splits)
+        readers = stream_splits(row, loaded, columns) if is_streamed(row) else map_splits(row, loaded.splits, columns)
+    return OpenSource(
+        splits=readers,
+        listing=_listing(readers),
+        class_names=columns.class_names,
+        features=columns.features,
+        revision=loaded.commit or row.revision,
+        notes=tuple(columns.notes),
+    )
+
+
+def _listing(readers: Mapping[str, SplitReader]) -> str:
+    """See ``OpenSource.listing``: the id of every picture, where they can be known; else how many there are."""
+    digest = hashlib.sha256()
+    for name, reader in readers.items():
+        known = reader.ids if isinstance(reader, MapSplit) else [str(len(reader))]
+        digest.update("\0".join([name, *known, ""]).encode())
+    return digest.hexdigest()
