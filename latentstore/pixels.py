@@ -19,7 +19,7 @@ from latentstore.records import PixelBatch, Tile
 from latentstore.views import VIEWS, id_of_view, id_without_view, named_like_a_view
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -145,15 +145,20 @@ VIEW_FEATURES = {"view": {"dtype": "string", "_type": "Value"}}
 
 def tiles_behind(index: Mapping[str, Sequence[Any]]) -> Sequence[str]:
     """Of each row of an index, the id of the picture, or of the tile of one, that it is a view of."""
+    return index["id"] if "view" not in index else list(each_tile_behind(index))
+
+
+def each_tile_behind(index: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """The same, row by row: a large index is gone through without holding all names."""
     if "view" not in index:
-        return index["id"]
-    return [id_without_view(name, view) for name, view in zip(index["id"], index["view"], strict=True)]
+        return iter(index["id"])
+    return (id_without_view(name, view) for name, view in zip(index["id"], index["view"], strict=True))
 
 
-def pictures_behind(index: Mapping[str, Sequence[Any]]) -> Sequence[str]:
-    """Of each row of an index, the id of the whole picture behind it."""
-    tiles = tiles_behind(index)
-    return [name.rpartition("@")[0] for name in tiles] if "tile_row" in index else tiles
+def each_picture_behind(index: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """Of each row of an index, the id of the whole picture behind it, row by row."""
+    tiles = each_tile_behind(index)
+    return (name.rpartition("@")[0] for name in tiles) if "tile_row" in index else tiles
 
 
 def batch_of(tiles: Sequence[Tile], padded: Size, *, pinned: bool = False) -> PixelBatch:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.containers.columns import numbers_of
 from latentstore.errors import MixedSizesError
 from latentstore.journal import written_whole
 from latentstore.pictures import decoded_uint8
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from latentstore.storage.interface import Storage
     from latentstore.vaes.interface import Vae
 
-FILE_NAME = "preview.png"
 GAIN = 4
 """Differences are shown this many times as strong."""
 SIDE = 256
@@ -60,7 +60,7 @@ def write_preview(
     """Draw it from the numbers stored in ``folder`` and the source's own pixels; ``index`` has all columns."""
     scene = _Scene(folder, manifest, index, reader, vae, storage, container)
     rows = [_row(scene, caption, row) for caption, row in _chosen(index)]
-    path, png = folder / FILE_NAME, _png(rows)
+    path, png = folder / manifest.preview, _png(rows)
     with written_whole(path) as partial:
         partial.write_bytes(png)
     return path
@@ -70,7 +70,8 @@ def _chosen(index: Mapping[str, Sequence[Any]]) -> list[tuple[str, int]]:
     """(caption, index row) of the best, the median and the worst; the first rows where there is no PSNR."""
     if "psnr" not in index:
         return [("", row) for row in range(min(3, len(index["id"])))]
-    scores = np.array([-np.inf if score is None else score for score in index["psnr"]], np.float64)
+    scores = numbers_of(index["psnr"])
+    scores = np.where(np.isnan(scores), -np.inf, scores)
     order = np.argsort(-scores, kind="stable")
     places = dict.fromkeys([0, len(order) // 2, len(order) - 1])
     names = ["best", "median", "worst"] if len(places) == 3 else ["", "", ""]

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latentstore.containers.columns import numbers_of
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -62,27 +64,20 @@ def summarise(
 ) -> MetricSummary:
     """The summary of the scores (N,) of N pictures, whose sizes in pixels, ids and labels stand in the same order.
 
-    A score is NaN where the metric is undefined, +infinity where PSNR found no difference; neither is averaged.
+    A score is NaN where the metric is undefined, +infinity where PSNR found no difference; neither is averaged. Raises
+    ValueError where one of them is shorter than the others.
     """
     scores = np.asarray(scores, dtype=np.float64)
     pixel_counts = np.asarray(pixel_counts, dtype=np.float64)
-    scored = [
-        (score, id_, label)
-        for score, id_, label in zip(scores.tolist(), ids, labels, strict=True)
-        if math.isfinite(score)
-    ]
-    finite = [score for score, _, _ in scored]
+    lengths = len(scores), len(pixel_counts), len(ids), len(labels)
+    if len(set(lengths)) > 1:
+        message = f"of scores, sizes, ids and labels one is shorter than another: {lengths}"
+        raise ValueError(message)
+    rows = np.flatnonzero(np.isfinite(scores))
+    finite = scores[rows]
     identical = int(np.count_nonzero(np.isposinf(scores)))
-    p5, median, p95 = (float(p) for p in np.percentile(finite, [5, 50, 95])) if finite else (None, None, None)
+    p5, median, p95 = (float(p) for p in np.percentile(finite, [5, 50, 95])) if len(finite) else (None, None, None)
     pooled = row.pool(scores, pixel_counts) if row.pool else math.nan
-
-    by_class: dict[int, list[float]] = {}
-    for score, _, label in scored:
-        if label is not None:
-            by_class.setdefault(label, []).append(score)
-
-    sign = 1 if row.higher_is_better else -1
-    worst = heapq.nsmallest(_WORST, ((sign * score, id_) for score, id_, _ in scored))
     return MetricSummary(
         metric=row.name,
         title=row.title,
@@ -92,16 +87,35 @@ def summarise(
         n=len(finite),
         undefined=len(scores) - len(finite) - identical,
         identical=identical,
-        mean=_mean(finite) if finite else None,
+        mean=_mean(finite) if len(finite) else None,
         median=median,
         p5=p5,
         p95=p95,
         pooled=pooled if math.isfinite(pooled) else None,
-        per_class={class_names[label]: _mean(by_class[label]) for label in sorted(by_class)},
-        worst=tuple(id_ for _, id_ in worst),
+        per_class={class_names[label]: _mean(found) for label, found in _by_label(finite, numbers_of(labels)[rows])},
+        worst=_worst(rows, finite if row.higher_is_better else -finite, ids),
     )
 
 
-def _mean(values: Sequence[float]) -> float:
+def _by_label(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """(label, its scores) in the order of the labels; NaN is none."""
+    order = np.argsort(labels, kind="stable")
+    known = labels[order][: np.count_nonzero(~np.isnan(labels))]  # NaN sorts last
+    found, starts = np.unique(known, return_index=True)
+    stops = [*starts[1:].tolist(), len(known)][: len(found)]  # without labels there is no group at all
+    for label, start, stop in zip(found.tolist(), starts.tolist(), stops, strict=True):
+        yield int(label), scores[order[start:stop]]
+
+
+def _worst(rows: NDArray[np.int64], goodness: NDArray[np.float64], ids: Sequence[str]) -> tuple[str, ...]:
+    """Ids of the worst of these rows; the name of a row that surely is none of them is not looked at."""
+    if len(rows) > _WORST:
+        near = goodness <= np.partition(goodness, _WORST - 1)[_WORST - 1]
+        rows, goodness = rows[near], goodness[near]
+    scored = zip(goodness.tolist(), (ids[row] for row in rows.tolist()), strict=True)
+    return tuple(id_ for _, id_ in heapq.nsmallest(_WORST, scored))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
     # fsum rounds once, at the end, so the order of the values cannot matter.
     return math.fsum(values) / len(values)

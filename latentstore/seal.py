@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from latentstore.calibration import ChosenStorage
 from latentstore.card import write_card
-from latentstore.containers.interface import THUMBNAIL, ContainerRow, ShardSchema
+from latentstore.containers.columns import Column, give_back_memory, numbers_of
+from latentstore.containers.interface import ContainerRow, ShardSchema
 from latentstore.duplicates import find_duplicates
 from latentstore.errors import RequestError, SourceError
 from latentstore.hashing import sha256_of
@@ -30,11 +32,12 @@ from latentstore.manifest import (
     StorageInfo,
     VaeInfo,
 )
-from latentstore.pixels import pictures_behind, tiles_behind
+from latentstore.pixels import each_picture_behind, each_tile_behind
 from latentstore.plan import BuildPlan, PlannedRows
 from latentstore.preview import write_preview
 from latentstore.quality import MetricSummary, summarise
 from latentstore.quarantine import write_skipped
+from latentstore.repeats import sum_once
 from latentstore.shard_totals import ShardTotals
 from latentstore.sources.table import ingest_report
 
@@ -114,18 +117,27 @@ def seal(work: BuildFolder, done: Sealing) -> Manifest:
 
 def collect_index(
     folder: Path, container: ContainerRow, schema: ShardSchema, splits: Mapping[str, SplitInfo]
-) -> dict[str, list[Any]]:
-    """The scalar columns of every row, read back from the shards, with split, shard and row."""
-    columns: dict[str, list[Any]] = {name: [] for name in (*schema.scalar_columns, "split", "shard", "row")}
-    for split, info in splits.items():
-        for shard in info.shards:
-            found = container.open(folder / shard.path, schema).columns(schema.scalar_columns)
-            for name, values in found.items():
-                columns[name].extend(values)
-            columns["split"].extend([split] * shard.rows)
-            columns["shard"].extend([shard.path] * shard.rows)
-            columns["row"].extend(range(shard.rows))
+) -> dict[str, Column]:
+    """The scalar columns of every row, read back from the shards, with split, shard and row.
+
+    They stay compact: a dataset of millions of pictures is sealed in the memory that its builder has.
+    """
+    give_back_memory()
+    shards = [(split, shard) for split, info in splits.items() for shard in info.shards]
+    scalars = [container.open(folder / shard.path, schema).scalars(schema.scalar_columns) for _, shard in shards]
+    columns = {name: Column.joined([found.pop(name) for found in scalars]) for name in schema.scalar_columns}
+    columns |= placed([(split, shard.path, shard.rows) for split, shard in shards])
+    give_back_memory()
     return columns
+
+
+def placed(shards: Sequence[tuple[str, str, int]]) -> dict[str, Column]:
+    """The columns that say where each row lies, of all rows of these shards: (split, name, rows) each."""
+    return {
+        "split": Column.joined([Column.repeated(split, rows) for split, _, rows in shards]),
+        "shard": Column.joined([Column.repeated(name, rows) for _, name, rows in shards]),
+        "row": Column.joined([Column.counted(rows) for _, _, rows in shards]),
+    }
 
 
 def thumbnail_bytes(folder: Path, container: ContainerRow, schema: ShardSchema, splits: Mapping[str, SplitInfo]) -> int:
@@ -133,20 +145,19 @@ def thumbnail_bytes(folder: Path, container: ContainerRow, schema: ShardSchema, 
     if not schema.thumbnail:
         return 0
     shards = (shard for info in splits.values() for shard in info.shards)
-    columns = (container.open(folder / shard.path, schema).columns([THUMBNAIL])[THUMBNAIL] for shard in shards)
-    return sum(len(picture) for pictures in columns for picture in pictures if picture)
+    return sum(container.open(folder / shard.path, schema).thumbnail_bytes() for shard in shards)
 
 
 def summaries(
     plan_metrics: Sequence[Any], index: Mapping[str, Sequence[Any]], classes: Sequence[str] | None
 ) -> dict[str, MetricSummary]:
     """The summary of every metric, from the columns of an index."""
-    pixels = np.asarray(index["height"], np.float64) * np.asarray(index["width"], np.float64)
+    pixels = numbers_of(index["height"]) * numbers_of(index["width"])
     labels = index.get("label", [None] * len(pixels))
     return {
         row.name: summarise(
             row,
-            scores=np.array([np.nan if score is None else score for score in index[row.name]], np.float64),
+            scores=numbers_of(index[row.name]),
             pixel_counts=pixels,
             ids=index["id"],
             labels=labels,
@@ -169,15 +180,14 @@ def size_ledger(
     mirrored picture as a file of its own. So eight stored views are not eight times as good against both. The bits per
     pixel are those of the rows: what one stored latent takes.
     """
-    areas = [height * width for height, width in zip(index["height"], index["width"], strict=True)]
-    pixels = seen_once = sum(areas)
+    rows = len(index["id"])
+    pixels = seen_once = sum(map(mul, index["height"], index["width"]))
     if "view" in index:  # the views of a picture or tile have as many pixels as it has
-        tiles = zip(index["split"], tiles_behind(index), strict=True)
-        seen_once = sum(dict(zip(tiles, areas, strict=True)).values())
-    pictures = zip(index["split"], pictures_behind(index), strict=True)
-    files = dict(zip(pictures, index["source_bytes"], strict=True))
-    source_bytes = sum(files.values()) or None
-    payload = len(index["id"]) * manifest_schema.row_values * np.dtype(manifest_schema.dtype).itemsize
+        areas = map(mul, index["height"], index["width"])
+        seen_once = sum_once(lambda: zip(index["split"], each_tile_behind(index), strict=True), areas, rows)
+    files = index["source_bytes"]
+    source_bytes = sum_once(lambda: zip(index["split"], each_picture_behind(index), strict=True), files, rows) or None
+    payload = rows * manifest_schema.row_values * np.dtype(manifest_schema.dtype).itemsize
     return SizeLedger(
         pixels=pixels,
         raw_rgb_bytes=3 * seen_once,

@@ -4,6 +4,8 @@
     python scripts/bench_build.py --vaes sd --device cuda --dtype bfloat16 --images 2048 --batch-size 64
     python scripts/bench_build.py --memory 1000,10000,50000 --vaes ''   peak memory only (pool8, 64x64)
 
+    python scripts/bench_build.py --vaes '' --start                     when the first batch is encoded
+
 Three ways take turns on the same files, the fastest of --repeats runs of each is shown, by the clock and in seconds of
 the processor (which neighbours on the machine change little):
 
@@ -14,6 +16,12 @@ study   the loop people write: one process, batch 64, files read with Pillow, on
 
 `sd` and the other names of `latentstore list vaes` without weights at hand get random weights: speed does not depend
 on them. "safety" is hashing, syncing and the journal, in percent of the build's time, as if nothing ran beside it.
+
+Memory is the most that the building process ever had resident, files that it has mapped included, and the most until
+sealing began. Every picture is a file of other bytes, as in real datasets: equal ones would be counted as duplicates
+and take less. Shards are small enough (--memory-rows-per-shard) that the smallest dataset has several: the first shard
+fills buffers whose size the plan fixes, so one that is not even full would be compared with something else. The process
+imports nothing but what a build does.
 """
 
 from __future__ import annotations
@@ -28,18 +36,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bench_vaes import random_network, vae_of
 from PIL import Image
 
 from latentstore import STORAGES, VAES, BuildPlan, BuildProfile, BuildProgress, VaeRow, build, folder_source
 from latentstore.build_profile import STAGES
+from latentstore.records import LatentBatch
 from latentstore.sources.synthetic import CLASSES, draw_scene
 from latentstore.vaes.interface import LoadOptions, Vae
 
@@ -63,11 +71,16 @@ def main() -> None:
     parser.add_argument(
         "--memory", default="", help="numbers of images to measure peak memory with, such as 1000,10000"
     )
+    parser.add_argument("--memory-rows-per-shard", type=int, default=256)
     parser.add_argument("--start", action="store_true", help="seconds from the command to the first encoded batch")
     parser.add_argument("--one-build", help=argparse.SUPPRESS)  # what a measured process is started with
+    parser.add_argument("--one-start", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one_build:
         one_build(json.loads(options.one_build))
+        return
+    if options.one_start:
+        one_start(json.loads(options.one_start))
         return
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -78,7 +91,7 @@ def main() -> None:
             start(Path(folder), options)
         counts = [int(count) for count in filter(None, options.memory.split(","))]
         if counts:
-            memory(Path(folder), counts)
+            memory(Path(folder), counts, options.memory_rows_per_shard)
 
 
 # Speed ---------------------------------------------------------------------------------------------------------------
@@ -117,6 +130,8 @@ def since(began: Spent) -> Spent:
 
 def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
     """One VAE: the three ways, then the profile of the fastest build."""
+    from bench_vaes import random_network, vae_of  # packages that a build whose memory is measured has no use for
+
     row = VAES[name]
     load = LoadOptions(options.device, options.dtype)
     vae = row.load(device=load.device, dtype=load.dtype) if row.packaged or not row.repo else None
@@ -148,7 +163,7 @@ def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
 def show(profile: BuildProfile) -> None:
     """Where a build's time went."""
     for stage, seconds in profile.stages.items():
-        print(f"    {stage:8} {seconds:8.2f} s {profile.share(seconds):7.1%}   {STAGES[stage].summary}")
+        print(f"    {stage:9} {seconds:8.2f} s {profile.share(seconds):7.1%}   {STAGES[stage].summary}")
     print(
         f"    VAE busy {profile.vae_share:.1%} of {profile.seconds:.2f} s, bottleneck {profile.bottleneck}, "
         f"safety {profile.safety_share:.2%}"
@@ -223,8 +238,8 @@ def done(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def pictures(folder: Path, count: int, size: int) -> Path:
-    """So many JPEG files, of which ``DRAWN`` differ."""
+def pictures(folder: Path, count: int, size: int, *, linked: bool = True) -> Path:
+    """So many JPEG files with ``DRAWN`` different pictures; links, or files of bytes that differ after their end."""
     drawn: list[Path] = []
     for number in range(count):
         path = folder / CLASSES[number % len(CLASSES)] / f"{number:06d}.jpg"
@@ -233,45 +248,115 @@ def pictures(folder: Path, count: int, size: int) -> Path:
             scene = draw_scene(path.parent.name, (size, size), number)
             Image.fromarray(scene).save(path, quality=90)
             drawn.append(path)
-        else:
+        elif linked:
             os.link(drawn[number % DRAWN], path)
+        else:
+            path.write_bytes(drawn[number % DRAWN].read_bytes() + b"%d" % number)
     return folder
 
 
 # Start and memory, each in a process of its own ----------------------------------------------------------------------
 
 
+MARKS = {
+    "loading": "torch imported, pictures planned",
+    "loaded": "diffusers imported, VAE loaded",
+    "encoded": "first batch encoded",
+    "told": "first batch decoded, measured, told",
+}
+
+
 def start(folder: Path, options: argparse.Namespace) -> None:
-    """Seconds from starting Python to the first encoded batch, files and packages in the system's cache."""
+    """Seconds from starting Python to each mark on the way to the first batch, files and packages in the cache."""
     photos = pictures(folder / "start", 64, options.size)
-    found = [measured({"photos": str(photos), "vae": "demo", "first": True}) for _ in range(2)]
-    print(f"start to first encoded batch (demo, {options.size}x{options.size}): {found[-1]['seconds']:.1f} s")
+    job = {"photos": str(photos), "vae": "demo"}
+    runs = [measured(job, "--one-start") for _ in range(options.repeats + 1)]  # the first fills the cache
+    print(f"start, demo, {options.size}x{options.size}: seconds since the command, fastest of {len(runs)}")
+    for mark, words in MARKS.items():
+        wall, cpu = (min(run[mark][clock] for run in runs) for clock in (0, 1))
+        print(f"  {words:36} {wall:6.1f} by the clock {cpu:6.1f} of the processor")
 
 
-def memory(folder: Path, counts: list[int]) -> None:
+def memory(folder: Path, counts: list[int], rows_per_shard: int) -> None:
     """Peak resident memory of a whole build against the number of images."""
     before: float | None = None
     for count in counts:
-        photos = pictures(folder / f"memory-{count}", count, 64)
-        found = measured({"photos": str(photos), "vae": "pool8", "first": False})
+        photos = pictures(folder / f"memory-{count}", count, 64, linked=False)
+        job = {"photos": str(photos), "vae": "pool8", "rows_per_shard": rows_per_shard}
+        found = measured(job)
         before = before or found["megabytes"]
         print(
             f"{count:7,} images of 64x64, pool8: peak {found['megabytes']:6.0f} MB "
             f"({found['megabytes'] / before:.2f} of the first), sealing included; "
-            f"{found['working']:6.0f} MB when the last shard was written ({count / found['seconds']:.0f} images/s)",
+            f"{found['working']:6.0f} MB until sealing began ({count / found['seconds']:.0f} images/s, shards of "
+            f"{rows_per_shard})",
             flush=True,
         )
 
 
-def measured(job: dict[str, Any]) -> dict[str, float]:
+def measured(job: dict[str, Any], way: str = "--one-build") -> dict[str, Any]:
     """What a build in a process of its own says of itself."""
-    command = [sys.executable, __file__, "--one-build", json.dumps({**job, "began": time.time()})]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    command = [sys.executable, __file__, way, json.dumps({**job, "began": time.time()})]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return found
 
 
 class FirstBatchDone(Exception):  # noqa: N818
     """Ends a build whose first batch was all that was asked for."""
+
+
+@dataclass
+class Marks:
+    """A VAE's family that notes when its VAE was loaded and encoded the first batch; and what else is noted."""
+
+    family: Callable[[VaeRow, LoadOptions], Vae]
+    began: float
+    noted: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def note(self, mark: str) -> None:
+        """Now, where it is the first time."""
+        self.noted.setdefault(mark, (time.time() - self.began, time.process_time()))
+
+    def __call__(self, row: VaeRow, options: LoadOptions) -> Vae:
+        """The family's own, watched."""
+        self.note("loading")
+        vae = self.family(row, options)
+        self.note("loaded")
+        return Watched(vae, self)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A VAE that notes when it has encoded."""
+
+    vae: Vae
+    marks: Marks
+
+    def encode(self, pixels: torch.Tensor) -> LatentBatch:
+        """The VAE's own."""
+        found = self.vae.encode(pixels)
+        self.marks.note("encoded")
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else as it is."""
+        return getattr(self.vae, name)
+
+
+def one_start(job: dict[str, Any]) -> None:
+    """Build until the first batch is told of, and print when each mark was reached."""
+    row = VAES[job["vae"]]
+    marks = Marks(row.family, job["began"])
+
+    def watch(progress: BuildProgress) -> None:
+        if progress.stage == "encode":
+            marks.note("told")
+            raise FirstBatchDone
+
+    plan = BuildPlan(source=folder_source(job["photos"]), vae=replace(row, family=marks), storage=STORAGES["float16"])
+    with tempfile.TemporaryDirectory(dir=Path(job["photos"]).parent) as out, suppress(FirstBatchDone):
+        build(plan, out, progress=watch)
+    print(json.dumps(marks.noted))
 
 
 def one_build(job: dict[str, Any]) -> None:
@@ -280,21 +365,29 @@ def one_build(job: dict[str, Any]) -> None:
 
     def watch(progress: BuildProgress) -> None:
         nonlocal working
-        if progress.stage == "encode" and job["first"]:
-            raise FirstBatchDone
-        if progress.stage == "encode":
+        if progress.stage == "seal":
             working = peak()
 
     plan = BuildPlan(
-        source=folder_source(job["photos"]), vae=VAES[job["vae"]], storage=STORAGES["float16"], rows_per_shard=2048
+        source=folder_source(job["photos"]),
+        vae=VAES[job["vae"]],
+        storage=STORAGES["float16"],
+        rows_per_shard=job.get("rows_per_shard"),
     )
-    with tempfile.TemporaryDirectory(dir=Path(job["photos"]).parent) as out, suppress(FirstBatchDone):
+    with tempfile.TemporaryDirectory(dir=Path(job["photos"]).parent) as out:
         build(plan, out, progress=watch)
     print(json.dumps({"seconds": time.time() - job["began"], "megabytes": peak(), "working": working}))
 
 
 def peak() -> float:
-    """Megabytes that this process had resident at most until now."""
+    """Megabytes that this process had resident at most until now.
+
+    ``getrusage`` counts what its parent had when it was started too, so it is asked only where nothing else is known.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1e3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from latentstore import METRICS, LatentStore, Manifest, open_store
 from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.duplicates import find_duplicates
 from latentstore.entropy import ByteCounts
-from latentstore.hashing import sha256_of
+from latentstore.hashing import crc32_of, sha256_of
 from latentstore.json_records import plain
 from latentstore.manifest import ShardInfo, SplitInfo, with_digest
 from latentstore.records import LatentRecord
 from latentstore.seal import INDEX, collect_index, index_info, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import channel_numbers
-from latentstore.shards import crc32_of
 from latentstore.statistics import ChannelStatistics
 
 Records = list[LatentRecord]
@@ -91,6 +90,7 @@ def forge(folder: Path, change: Callable[[Records], Records], *, shard: int = 0,
 def mend(folder: Path, manifest: Manifest, mended: Mended = ALL) -> None:
     """Write the manifest again, with what follows from the shards and rows as they are now."""
     store = LatentStore(folder, manifest)
+    index: Mapping[str, Sequence[Any]]
     if mended.index:
         index = collect_index(folder, store.container, store.schema, manifest.splits)
         store.container.write_index(folder / INDEX, store.schema, index)

@@ -38,9 +38,8 @@ from latentstore.errors import (
     StoreError,
     WrongVaeError,
 )
-from latentstore.hashing import sha256_of
+from latentstore.hashing import crc32_of, sha256_of
 from latentstore.seal import INDEX
-from latentstore.shards import crc32_of
 from latentstore.statistics import ChannelStatistics
 
 Form = tuple[str, str, str]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from latentstore.containers.columns import Column
 from latentstore.containers.interface import THUMBNAIL
 from latentstore.errors import RequestError
 
@@ -66,23 +67,30 @@ def arrow_type(feature: Any, column: str) -> pa.DataType:
     raise RequestError(message)
 
 
-def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array:
+def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array | pa.ChunkedArray:
     """One scalar column with its type. NaN becomes null: an undefined score is absent, in every reader's eyes.
 
-    Inside of a list or struct it stays.
+    Inside of a list or struct it stays. A ``Column`` comes in as many chunks as it has.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = arrow_type(feature_of_column(schema, name), name)
-    if pa.types.is_nested(kind):  # Arrow's own rule for NaN reaches into lists
+    if pa.types.is_nested(kind) and not isinstance(values, Column):  # Arrow's own rule for NaN reaches into lists
         known = [None if isinstance(value, float) and value != value else value for value in values]  # noqa: PLR0124
         return pa.array(known, kind)
-    array = pa.array(values, kind, from_pandas=True)
+    array = typed_array(values, kind)
     if not pa.types.is_floating(kind):
         return array
     left = pc.is_nan(array.cast(pa.float64()))  # of numbers of numpy, which that rule passes over
     return pc.if_else(left, pa.scalar(None, kind), array) if pc.any(left).as_py() else array
+
+
+def typed_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """Values with an Arrow type, NaN and None as null; of a ``Column`` in chunks, as it has them."""
+    import pyarrow as pa
+
+    return values.arrow(kind) if isinstance(values, Column) else pa.array(values, kind, from_pandas=True)
 
 
 def _value_type(dtype: str, column: str) -> pa.DataType:

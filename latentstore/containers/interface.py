@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from latentstore.containers.columns import Column
+
 INDEX_COLUMNS = {"split": "string", "shard": "string", "row": "int64"}
 """What the index has besides, and of which type."""
 CORE_COLUMNS = (
@@ -127,6 +129,12 @@ class ShardReader(Protocol):
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """Scalar columns, each as a list with one value a row; None where there is none. ``thumbnail`` is bytes."""
+
+    def scalars(self, names: Sequence[str]) -> dict[str, Column]:
+        """Scalar columns again, compact: of each value, a Python object is made when it is looked at."""
+
+    def thumbnail_bytes(self) -> int:
+        """Bytes of all thumbnails, each as the file it is; 0 where the schema has none."""
 
 
 class ShardBytes(Protocol):

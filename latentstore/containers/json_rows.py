@@ -43,14 +43,13 @@ def json_row(schema: ShardSchema, text: bytes) -> dict[str, Any]:
     return dict(row)
 
 
-def column_values(schema: ShardSchema, name: str, values: list[Any]) -> list[Any]:
+def column_array(schema: ShardSchema, name: str, values: list[Any]) -> pa.Array:
     """One column of such rows with its own type; ValueError or TypeError where a value has another."""
     import pyarrow as pa
 
     kind = arrow_type(feature_of_column(schema, name), name)
     bare = [_from_text(value, kind) for value in values] if _holds_text(kind) else values
-    found: list[Any] = pa.array(bare, _with_counts(kind)).cast(kind).to_pylist()
-    return found
+    return pa.array(bare, _with_counts(kind)).cast(kind)
 
 
 def json_features(schema: ShardSchema) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from latentstore.containers.arrow_features import BYTES, arrow_type, feature_of_column, scalar_array
+from latentstore.containers.arrow_features import BYTES, arrow_type, feature_of_column, scalar_array, typed_array
+from latentstore.containers.arrow_numbers import byte_values, leaf_values, number_values
+from latentstore.containers.columns import Column, give_back_memory
 from latentstore.containers.damage import damage_to
 from latentstore.containers.interface import INDEX_COLUMNS, THUMBNAIL, RowBlock, regrouped
-from latentstore.containers.parquet_numbers import byte_values, leaf_values
 from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, data_page
 from latentstore.containers.row_gather import gathered
 from latentstore.errors import DamagedShardError
@@ -104,6 +105,26 @@ class ParquetShard:
         with damage_to(f"Shard {self._path} cannot be decoded"):
             table = self._file.read(columns=list(names))
             return {name: _values(name, table.column(name), self._schema) for name in names}
+
+    def scalars(self, names: Sequence[str]) -> dict[str, Column]:
+        """See ``ShardReader.scalars``."""
+        with damage_to(f"Shard {self._path} cannot be decoded"):
+            table = self._file.read(columns=list(names), use_threads=False)
+            return {name: Column(table.column(name)) for name in names}
+
+    def thumbnail_bytes(self) -> int:
+        """See ``ShardReader.thumbnail_bytes``."""
+        import pyarrow.compute as pc
+
+        if not self._schema.thumbnail:
+            return 0
+        total = 0
+        with damage_to(f"Shard {self._path} cannot be decoded"):
+            for group in range(self._file.num_row_groups):
+                pictures = self._file.read_row_group(group, columns=[THUMBNAIL]).column(THUMBNAIL)
+                files = pc.struct_field(pictures, "bytes")  # null where the picture is
+                total += pc.sum(pc.binary_length(files)).as_py() or 0
+        return total
 
     def _open(self) -> Any:
         import pyarrow.parquet as pq
@@ -205,12 +226,13 @@ def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[
     arrays = [scalar_array(schema, name, columns[name]) for name in schema.scalar_columns]
     for name, alias in INDEX_COLUMNS.items():
         fields.append(pa.field(name, pa.type_for_alias(alias)))
-        arrays.append(pa.array(columns[name], fields[-1].type))
+        arrays.append(typed_array(columns[name], fields[-1].type))
     features = {name: feature_of_column(schema, name) for name in schema.scalar_columns}
     features |= {name: {"dtype": alias, "_type": "Value"} for name, alias in INDEX_COLUMNS.items()}
     arrow = pa.schema(fields, metadata=_huggingface(features))
     table = pa.table(arrays, schema=arrow)
     pq.write_table(table, path, compression="zstd", compression_level=ZSTD_LEVEL)
+    give_back_memory()
 
 
 def read_index(path: Path | BinaryIO, names: Sequence[str] | None = None) -> dict[str, list[Any]]:
@@ -218,19 +240,16 @@ def read_index(path: Path | BinaryIO, names: Sequence[str] | None = None) -> dic
     import pyarrow.parquet as pq
 
     with damage_to(f"Index {path} cannot be read"):
-        table = pq.read_table(path, columns=None if names is None else list(names))
-        lacking = sorted(set(names or ()) - set(table.column_names))
-        if lacking:
-            raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
-        return {name: table.column(name).to_pylist() for name in table.column_names}
+        with pq.ParquetFile(path, memory_map=True) as file:
+            lacking = sorted(set(names or ()) - set(file.schema_arrow.names))
+            if lacking:
+                raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
+            table = file.read(columns=None if names is None else list(names))
+        return {name: table.column(name).to_pylist() for name in names or table.column_names}
 
 
 def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice) -> dict[str, Any]:
-    """Columns of the index as arrays; see ``ContainerRow.index_arrays``.
-
-    Neither `read_table` nor Arrow's own way to numpy: both import pandas where it is installed, which takes longer than
-    all the rest of a first batch.
-    """
+    """Columns of the index as arrays; see ``ContainerRow.index_arrays``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -251,9 +270,8 @@ def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice) -> di
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     """A column of numbers; null is NaN, which only floats can be."""
-    whole = column.fill_null(float("nan")) if column.null_count else column
-    found = whole.combine_chunks()
-    return np.from_dlpack(found) if len(found) else np.empty(0, found.type.to_pandas_dtype())
+    values, known = number_values(column.combine_chunks())
+    return values if known is None else np.where(known, values, np.array(np.nan, values.dtype))
 
 
 def _arrow_schema(schema: ShardSchema) -> pa.Schema:

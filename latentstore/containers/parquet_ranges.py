@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.containers.arrow_features import BYTES
+from latentstore.containers.arrow_numbers import byte_values, leaf_values
 from latentstore.containers.damage import damage_to
-from latentstore.containers.parquet_numbers import byte_values, leaf_values
 from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, page_header
 from latentstore.containers.row_ranges import KeptTail, read_rows
 

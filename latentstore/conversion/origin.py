@@ -15,10 +15,9 @@ import numpy as np
 
 from latentstore.containers.interface import THUMBNAIL
 from latentstore.errors import DamagedShardError
-from latentstore.hashing import sha256_of
+from latentstore.hashing import crc32_of, sha256_of
 from latentstore.manifest import Manifest, ShardInfo
 from latentstore.plan import PlannedShard
-from latentstore.shards import crc32_of
 from latentstore.storage.interface import Storage
 from latentstore.store import LatentStore
 

@@ -14,10 +14,9 @@ from latentstore.conversion.shards import ConvertedShard
 from latentstore.journal import written_whole
 from latentstore.manifest import ConversionInfo, Manifest, StorageInfo
 from latentstore.metrics.table import METRICS
-from latentstore.preview import FILE_NAME as PREVIEW
 from latentstore.preview import write_preview
 from latentstore.quarantine import write_skipped
-from latentstore.seal import INDEX, index_info, refuse_loss, size_ledger, summaries, thumbnail_bytes
+from latentstore.seal import INDEX, index_info, placed, refuse_loss, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import ShardTotals
 
 if TYPE_CHECKING:
@@ -61,16 +60,9 @@ def refuse_converted_loss(storage: StorageInfo, *, strict: bool) -> None:
 
 def _index(conversion: Conversion, converted: Sequence[ConvertedShard]) -> dict[str, Sequence[Any]]:
     """Every column of every row but the latents, and where the row lies now."""
-    rows = [(found, row) for found in converted for row in range(found.shard.rows)]
     kept = {name: conversion.origin.index[name] for name in conversion.kept_columns}
     new = {name: [value for found in converted for value in found.columns[name]] for name in conversion.new_columns}
-    return {
-        **kept,
-        **new,
-        "split": [found.shard.split for found, _ in rows],
-        "shard": [found.name for found, _ in rows],
-        "row": [row for _, row in rows],
-    }
+    return {**kept, **new, **placed([(found.shard.split, found.name, found.shard.rows) for found in converted])}
 
 
 def _storage(conversion: Conversion, totals: ShardTotals) -> StorageInfo:
@@ -124,7 +116,8 @@ def _quality(conversion: Conversion, index: Mapping[str, Sequence[Any]]) -> Mapp
 
 def _preview(conversion: Conversion, folder: Path, manifest: Manifest, index: Mapping[str, Sequence[Any]]) -> None:
     """Drawn again where numbers changed and the pictures are at hand; else the one that was there."""
-    measuring, known = conversion.measuring, conversion.origin.store.folder / PREVIEW
+    measuring, origin = conversion.measuring, conversion.origin.store
+    known = origin.folder / origin.manifest.preview
     if measuring is not None:
         write_preview(
             folder,
@@ -136,5 +129,5 @@ def _preview(conversion: Conversion, folder: Path, manifest: Manifest, index: Ma
             container=conversion.target.container,
         )
     elif known.is_file():
-        with written_whole(folder / PREVIEW) as partial:
+        with written_whole(folder / manifest.preview) as partial:
             shutil.copyfile(known, partial)

@@ -13,8 +13,9 @@ from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.conversion.choice import CACHED_BYTES, Conversion
 from latentstore.conversion.origin import OriginShard, runs
 from latentstore.errors import DamagedShardError
+from latentstore.hashing import crc32_of
 from latentstore.journal import FinishedShard, writing
-from latentstore.shards import crc32_of, write_shard
+from latentstore.shards import write_shard
 from latentstore.value_counts import NumbersTally
 
 if TYPE_CHECKING:

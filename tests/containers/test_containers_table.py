@@ -16,8 +16,9 @@ from strategies import shards
 
 from latentstore.containers.interface import ContainerRow, ShardSchema
 from latentstore.containers.table import CONTAINERS
+from latentstore.hashing import crc32_of
 from latentstore.records import LatentRecord
-from latentstore.shards import blocks_of, crc32_of
+from latentstore.shards import blocks_of
 
 LAYOUTS = [(row, layout) for row in CONTAINERS.values() for layout in row.layouts]
 EACH = pytest.mark.parametrize(("row", "layout"), LAYOUTS, ids=[f"{row.name}-{layout}" for row, layout in LAYOUTS])

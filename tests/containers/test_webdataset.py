@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from strategies import shards
 
 from latentstore.containers.interface import ShardSchema
-from latentstore.containers.json_rows import column_values, json_features, json_row, json_rows
+from latentstore.containers.json_rows import column_array, json_features, json_row, json_rows
 from latentstore.containers.table import CONTAINERS
 from latentstore.containers.ustar import LARGEST_FILE, header
 from latentstore.containers.webdataset import ENTRY, FAST, FOOTER, MAGIC, open_webdataset, write_webdataset
@@ -240,7 +240,7 @@ def test_a_value_is_in_json_what_the_format_says_and_comes_back(
 ) -> None:
     schema = of({"dtype": dtype, "_type": "Value"})
     assert in_json(schema, values) == stated
-    assert column_values(schema, "x", stated) == values
+    assert column_array(schema, "x", stated).to_pylist() == values
 
 
 @pytest.mark.parametrize(("dtype", "values", "stated"), CELLS.values(), ids=CELLS)
@@ -252,7 +252,7 @@ def test_so_it_is_inside_of_lists_and_structs(dtype: str, values: list[Any], sta
     nested = [{"many": [{"y": value}, None], "pair": [value, value]} for value in values]
     expected = [{"many": [{"y": value}, None], "pair": [value, value]} for value in stated]
     assert in_json(schema, [*nested, None]) == [*expected, None]
-    assert column_values(schema, "x", [*expected, None]) == [*nested, None]
+    assert column_array(schema, "x", [*expected, None]).to_pylist() == [*nested, None]
 
 
 def test_not_a_number_is_null(tmp_path: Path) -> None:
