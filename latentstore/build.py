@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentstore.append import (
-    Grown,
     growth_of,
     nothing_to_append,
     refuse_underway,
     refuse_unsealed,
-    seal_append,
     tidy_append,
 )
+from latentstore.append_sealing import Grown, seal_append
 from latentstore.build_profile import BuildProfile
 from latentstore.build_progress import Progress, Report
 from latentstore.calibration import ChosenStorage, calibrate, candidates_of, sample_of_plan
@@ -30,6 +29,7 @@ from latentstore.engines.interface import Crew, EngineRow, Placement
 from latentstore.engines.table import ENGINES
 from latentstore.errors import RequestError, SourceError
 from latentstore.joining import join
+from latentstore.joining_append import join_append
 from latentstore.journal import (
     BuildFolder,
     FinishedShard,
@@ -83,17 +83,19 @@ def build(
 
     With ``append``, the pictures of the source that the finished config does not hold yet are added to it, as shards of
     their own; nothing is done where there are none. Pictures are told apart by their paths, and those that it holds are
-    not looked at again: ``verify`` tells whether one was changed.
+    not looked at again: ``verify`` tells whether one was changed. Where paths do not tell them apart (a stream, or a
+    source without paths) new ones must lie behind the old ones, which are held against their hashes.
 
     Running it again continues where it stopped, and does nothing once the config is sealed. Raises RequestError,
     SourceError or VaeError with one clear sentence; what was finished before stays.
     """
     plan = _placed(plan, engine, workers, placement)
-    if append and placement is not None:
-        raise RequestError(f"Engine {engine.name!r} cannot add to a dataset: use --engine local or ray with --workers.")
     folder = Path(out) / plan.config
     if placement is not None and placement.rank > 0:
-        manifest, profile = join(plan, folder, placement, progress=progress)
+        if append:
+            manifest, profile = join_append(plan, folder, placement, versions=_environment(), progress=progress)
+        else:
+            manifest, profile = join(plan, folder, placement, progress=progress)
         if profiled is not None and profile is not None:
             profiled(profile)
         return manifest
@@ -156,8 +158,8 @@ def _finished_before(ready: OpenedPlan, out: Path) -> Manifest | None:
     if not found.build.appended:  # places in its planned order are not those of this plan, else
         _refuse_skipped(plan, ready.rows, found.build.skipped)
     _refuse_loss(plan, found.storage.measured_loss_db)
-    tidy_append(out / plan.config, found)
     write_card(out)  # a build that was stopped between manifest and card left none
+    tidy_append(out / plan.config, found)
     return found
 
 
@@ -184,17 +186,16 @@ def _appended(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
     folder = out / ready.plan.config
     growth = growth_of(ready, folder)
     if growth is None:
-        manifest = nothing_to_append(folder)
-        write_card(out)
-        return manifest
+        return nothing_to_append(folder)
     refuse_foreign_card(out)
-    with claim_append(folder, ready.fingerprint, growth.manifest_sha256) as work:
+    versions = _environment()
+    with claim_append(folder, growth.identity(versions)) as work:
         report = Report(wanted.progress, growth.rows.due)
         work.remember("shards", PlannedShards(tuple(growth.rows.shards())))
         bench = Bench.of(growth.ready.reader, ready.vae, growth.chosen, wanted.observe)
         shards = _worked(work, growth.ready, bench, growth.chosen, wanted, report)
         report.stage("seal")
-        grown = Grown.of(growth, shards, _environment())
+        grown = Grown.of(growth, shards, versions)
         _refuse_loss(ready.plan, grown.measured_loss_db)
         manifest = seal_append(work, grown)
         report.stage("done")

@@ -33,6 +33,7 @@ STAGES = NamedTable(
         StageRow("decode", COMPUTING, "VAE decoder, of the stored numbers"),
         StageRow("measure", COMPUTING, "metrics, and copies to and from the device"),
         StageRow("count", WRITING, "statistics, entropy and checksums"),
+        StageRow("thumbnail", WRITING, "small pictures of what was stored"),
         StageRow("write", WRITING, "compressed and written"),
         StageRow("hash", WRITING, "sha256 of the file"),
         StageRow("sync", WRITING, "on disk for good, and noted in the journal"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from latentstore.batch_size import fastest_batch_size
+from latentstore.garbage import collection_paused
 from latentstore.pictures import PictureReader
 from latentstore.plan import BuildPlan, PlannedRows, plan_rows
 from latentstore.safe_compute import as_planned
@@ -38,7 +39,8 @@ def with_threads(plan: BuildPlan, known: Mapping[str, Any] | None) -> BuildPlan:
         return plan
     if known is not None:
         return replace(plan, threads=known.get("threads"))
-    import torch
+    with collection_paused():
+        import torch
 
     return replace(plan, threads=torch.get_num_threads())
 

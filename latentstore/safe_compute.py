@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from latentstore.errors import RequestError
+from latentstore.garbage import collection_paused
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +63,8 @@ def as_planned(plan: BuildPlan) -> Iterator[None]:
     Both are settings of the process, or of the thread; they are put back. An accelerator's other kernels that the VAEs
     here use (matrix products, attention, interpolation forwards) are repeatable as they are.
     """
-    import torch
+    with collection_paused():
+        import torch
 
     cudnn = torch.backends.cudnn
     before = torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark

@@ -333,8 +333,8 @@ class _Measured:
     scores: dict[str, NDArray[np.float64]]
     lost_db: list[float]
     """PSNR that storing cost each picture."""
-    thumbnails: Sequence[bytes | None]
-    """Of what was stored; None where the plan wants none."""
+    decoded: torch.Tensor | None = None
+    """Pictures (N, 3, H, W) uint8 of what was stored, in the host's memory; None where the plan wants no thumbnails."""
 
     @property
     def shard(self) -> PlannedShard:
@@ -354,7 +354,7 @@ def _measured(bench: Bench, batches: Iterator[_Encoded]) -> Iterator[_Measured]:
             stored = _store(bench, batch.raw)
             reread = bench.storage.decode(stored)
         if not batch.tiles or not bench.looks:
-            yield _Measured(batch, stored, reread, {}, [], [None] * len(batch.tiles))
+            yield _Measured(batch, stored, reread, {}, [])
             continue
         with bench.clock.of("measure"):
             measured = _compared(bench, batch, stored, reread)
@@ -384,9 +384,8 @@ def _compared(bench: Bench, batch: _Encoded, stored: NDArray[Any], reread: NDArr
         psnr = scores.get("psnr")
         if psnr is None and bench.plan.measures_loss:
             psnr = scores_of(_PSNR, batch.tiles, pictures)["psnr"]
-        side = bench.plan.thumbnail
-        thumbnails = thumbnails_of(batch.tiles, pictures, side) if side else [None] * len(batch.tiles)
-    return _Measured(batch, stored, reread, scores, _lost(bench, batch, reread, psnr), thumbnails)
+        kept = pictures.cpu() if bench.plan.thumbnail else None
+    return _Measured(batch, stored, reread, scores, _lost(bench, batch, reread, psnr), kept)
 
 
 def _lost(bench: Bench, batch: _Encoded, reread: NDArray[np.float32], psnr: NDArray[np.float64] | None) -> list[float]:
@@ -471,8 +470,10 @@ class _Tally:
         self.lost += batch.lost_db
         self.retried += batch.batch.retried
         self.halved += batch.batch.halved
-        for tile in batch.batch.tiles:
-            self.conversions.update(tile.conversions)
+        pieces = bench.reader.rows.splits[batch.shard.split][list(batch.batch.positions), 1]
+        for piece, tile in zip(pieces.tolist(), batch.batch.tiles, strict=True):
+            if piece == 0:  # all tiles and views of a picture say the same
+                self.conversions.update(tile.conversions)
 
 
 def _shelved(
@@ -526,9 +527,19 @@ def _records(
             told = told.advance(len(batch.tiles), scores.get("psnr", np.empty(0)).tolist())
         with bench.clock.of(""):
             tell(told)
+        thumbnails = _thumbnails(bench, measured)
         for index, tile in enumerate(batch.tiles):
             row_scores = {name: float(found[index]) for name, found in scores.items()}
-            yield _record(tile, measured.stored[index], row_scores, measured.thumbnails[index])
+            yield _record(tile, measured.stored[index], row_scores, thumbnails[index])
+
+
+def _thumbnails(bench: Bench, measured: _Measured) -> Sequence[bytes | None]:
+    """Of each picture of a batch; None where the plan wants none."""
+    tiles = measured.batch.tiles
+    if measured.decoded is None:
+        return [None] * len(tiles)
+    with bench.clock.of("thumbnail"):
+        return thumbnails_of(tiles, measured.decoded, bench.plan.thumbnail)
 
 
 def _of_one_shard(bench: Bench, first: _Measured, following: Iterator[_Measured]) -> Iterator[_Measured]:

@@ -1,23 +1,31 @@
-"""Images a second of our pixel metrics against scikit-image and torchmetrics, one thread, side by side.
+"""Images a second of our pixel metrics against scikit-image and torchmetrics, one thread, side by side; what they cost.
 
     PYTHONPATH=. python scripts/bench_metrics.py [--size 256] [--images 8] [--rounds 5]
+    PYTHONPATH=. python scripts/bench_metrics.py --vaes demo,sdxl      also beside those VAEs (minutes for large ones)
 
 Needs the `test` extra. The pictures are made by arithmetic: soft fields with noise of about 30 dB. Every round runs
 every contestant once over all pictures, the best round of each counts. Two kinds of torchmetrics are timed, all
 pictures in one call and one a call, and the faster is the one compared with.
+
+What they cost is in milliseconds of the processor a megapixel, which neighbours on the machine change little, and in
+percent of that and one encode and decode together. VAEs without weights at hand get random ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from bench_vaes import random_network, vae_of
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from latentstore import VAES
 from latentstore.metrics.table import METRICS
+from latentstore.vaes.interface import LoadOptions, Vae
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,12 +97,44 @@ def rates(contest: Contest, images: int, rounds: int) -> dict[str, float]:
     return {name: images / seconds for name, seconds in best.items()}
 
 
+def cost(run: Callable[[], object], megapixels: float, rounds: int) -> float:
+    """Milliseconds of the processor a megapixel, of the best round; everything runs in this thread."""
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.thread_time()
+        run()
+        best = min(best, time.thread_time() - start)
+    return best * 1e3 / megapixels
+
+
+def there_and_back(vae: Vae, pixels: torch.Tensor) -> torch.Tensor:
+    """Encode and decode."""
+    return vae.decode(vae.encode(pixels).mean)
+
+
+def show_costs(clean: torch.Tensor, noisy: torch.Tensor, vaes: list[str], rounds: int) -> None:
+    """What a build measures by default, alone and beside VAEs."""
+    megapixels = clean[:, 0].numel() / 1e6
+    scorers = {name: row.open() for name, row in METRICS.items() if row.default}
+    costs = {name: cost(partial(scorer, clean, noisy), megapixels, rounds) for name, scorer in scorers.items()}
+    for name, found in costs.items():
+        print(f"{name:6} {found:8.1f} ms of the processor a megapixel")
+    metrics = sum(costs.values())
+    for name in vaes:
+        row = VAES[name]
+        vae = row.load() if row.packaged or not row.repo else vae_of(row, random_network(row), LoadOptions())
+        pixels = clean[:1].to(torch.float32) / 255
+        alone = cost(partial(there_and_back, vae, pixels), pixels[0, 0].numel() / 1e6, 2)
+        print(f"beside {name:6} {alone:10.0f} ms a megapixel: metrics are {metrics / (alone + metrics):.2%}")
+
+
 def main() -> None:
     """Time both contests and print a table of rates and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--vaes", default="demo", help="names, with commas between them; empty for none")
     options = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -104,6 +144,7 @@ def main() -> None:
         rate = rates(contest, options.images, options.rounds)
         for name, value in rate.items():
             print(f"{title}  {name:<20} {value:9.1f} images/s   latentstore is {rate['latentstore'] / value:5.1f}x")
+    show_costs(clean, noisy, list(filter(None, options.vaes.split(","))), options.rounds)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.errors import VaeError
+from latentstore.garbage import collection_paused
 from latentstore.hub.models import commit_of, fetch_files
 from latentstore.records import LatentBatch
 from latentstore.vaes.interface import LoadOptions, VaeIdentity, VaeRow
@@ -63,18 +65,20 @@ class Family:
         refuse_unsafe_dtype(row, options)
         folder = folder_of(row)
         refuse_other_class(row, folder / CONFIG)
-        model = _pretrained(row, folder, options)
-        refuse_other_shape(row, self.shape(model.config))
-        normalisation = self.normalisation(model.config, folder / WEIGHTS)
-        refuse_other_normalisation(row, normalisation, folder)
-        return DiffusersVae(
-            row=row,
-            options=options,
-            identity=identity_of(row, [folder / WEIGHTS]),
-            normalisation=normalisation,
-            model=placed(row, model, options),
-            family=self,
-        )
+        with ThreadPoolExecutor(1) as beside:  # hashing needs no interpreter, importing needs it all the time
+            identity = beside.submit(identity_of, row, [folder / WEIGHTS])
+            model = _pretrained(row, folder, options)
+            refuse_other_shape(row, self.shape(model.config))
+            normalisation = self.normalisation(model.config, folder / WEIGHTS)
+            refuse_other_normalisation(row, normalisation, folder)
+            return DiffusersVae(
+                row=row,
+                options=options,
+                identity=identity.result(),
+                normalisation=normalisation,
+                model=placed(row, model, options),
+                family=self,
+            )
 
 
 @dataclass(frozen=True)
@@ -266,10 +270,11 @@ def _silent_diffusers() -> Iterator[None]:
 
 
 def _pretrained(row: VaeRow, folder: Path, options: LoadOptions) -> Any:
-    import diffusers
-    import torch
+    with collection_paused():
+        import diffusers
+        import torch
 
-    kind = getattr(diffusers, row.class_name, None)
+        kind = getattr(diffusers, row.class_name, None)  # imports it, and three thousand modules
     if kind is None:
         raise VaeError(
             f"diffusers {diffusers.__version__} has no class {row.class_name} for VAE {row.name!r}: "

@@ -268,7 +268,7 @@ def test_a_shard_that_another_process_holds_is_waited_for_and_then_taken_over(
 
 def test_a_profile_counts_every_stage_and_no_lane_is_busier_than_there_was_time(tmp_path: Path) -> None:
     profiles: list[BuildProfile] = []
-    build(plan(source=scenes(24, 64), vae=VAES["demo"]), tmp_path, profiled=profiles.append)
+    build(plan(source=scenes(24, 64), vae=VAES["demo"], thumbnail=32), tmp_path, profiled=profiles.append)
     profile = profiles[0]
     assert set(profile.stages) == set(STAGES)
     assert all(seconds > 0 for seconds in profile.stages.values())
@@ -276,5 +276,5 @@ def test_a_profile_counts_every_stage_and_no_lane_is_busier_than_there_was_time(
     assert profile.vae_seconds == profile.stages["encode"] + profile.stages["decode"]
     assert 0 < profile.vae_share < 1
     assert profile.bottleneck in STAGES
-    build(plan(source=scenes(24, 64), vae=VAES["demo"]), tmp_path, profiled=profiles.append)
+    build(plan(source=scenes(24, 64), vae=VAES["demo"], thumbnail=32), tmp_path, profiled=profiles.append)
     assert len(profiles) == 1  # nothing was done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from latentstore.metrics import ssim as ssim_module
 from latentstore.metrics.pixel_error import psnr
 from latentstore.metrics.ssim import ssim, ssim_vaes4rs
+
+Variant = Callable[[torch.Tensor, torch.Tensor], np.ndarray]
 
 
 def scikit_image_ssim(reference: torch.Tensor, reconstruction: torch.Tensor) -> list[float]:
@@ -131,6 +134,46 @@ def test_how_many_planes_go_together_does_not_matter(pixels: int, monkeypatch: p
     expected = ssim(clean, noisy).tolist()
     monkeypatch.setattr(ssim_module, "_CPU_PIXELS", pixels)
     assert ssim(clean, noisy).tolist() == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("variant", [ssim, ssim_vaes4rs])
+def test_the_number_of_threads_does_not_matter(variant: Variant, threads: int) -> None:
+    clean, noisy = smooth_pair(2, 45, 67)
+    expected = [variant(clean[i : i + 1], noisy[i : i + 1])[0] for i in range(2)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert variant(clean, noisy).tolist() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("mirrored", "grey"), [(0, 0.0), (5, 127.5)])
+@pytest.mark.parametrize(("height", "width"), [(11, 11), (45, 67), (150, 40)])
+def test_torch_computes_the_same_bits_as_numpy(height: int, width: int, mirrored: int, grey: float) -> None:
+    """On an accelerator torch takes the steps that numpy takes on a CPU."""
+    x, y = (picture.flatten(0, 1) for picture in smooth_pair(2, height, width))
+    with_torch = ssim_module._Strips(torch, x, y, mirrored, grey, 2**12).sums(range(len(x)))
+    with_numpy = ssim_module._Strips(np, x.numpy(), y.numpy(), mirrored, grey, 2**14).sums(range(len(x)))
+    assert with_torch == with_numpy
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "usual", "of_the_study"),
+    [
+        (11, 11, "0x1.b89a940000000p-1", "0x1.a71dce794cdeep-1"),
+        (40, 61, "0x1.e67f7bd84a113p-1", "0x1.e1bf0b6524178p-1"),
+        (200, 150, "0x1.f908e3df0c168p-1", "0x1.f820d31a76f75p-1"),
+    ],
+)
+def test_scores_that_were_published_stay_what_they_are(height: int, width: int, usual: str, of_the_study: str) -> None:
+    """The values are those of version 0.1.0, to the last bit: pictures measured again have the score they had."""
+    row, column, channel = torch.arange(height).view(-1, 1), torch.arange(width), torch.arange(3).view(-1, 1, 1)
+    clean = (row * 5 + column * 3 + channel * 40 + row * column // 7) % 256
+    other = (clean + (row * 31 + column * 17 + channel * 5) % 23 - 11).clamp(0, 255)
+    pair = clean[None].to(torch.uint8), other[None].to(torch.uint8)
+    assert (ssim(*pair)[0].hex(), ssim_vaes4rs(*pair)[0].hex()) == (usual, of_the_study)
 
 
 def test_memory_order_does_not_matter() -> None:
