@@ -1,12 +1,16 @@
 """A dataset that was added to: which picture each of its planned rows was.
 
 Its source has grown since, so a place in it means nothing any more. But all rows and all skipped pictures have a name
-(`source_path`), in the planned order of their split; by it they are found again, wherever they lie now.
+(`source_path`), in the planned order of their split; by it they are found again, wherever they lie now. Where pictures
+have no names that tell them apart, as in most streams, they are known by their places, which must then stay: that they
+did is looked at before anything is added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,18 +19,22 @@ import numpy as np
 
 from latentstore.containers.table import CONTAINERS
 from latentstore.pictures import PictureReader
-from latentstore.plan import PlannedRows, shard_names
+from latentstore.plan import PlannedRows, ordered, shard_names
 from latentstore.records import SkippedTile, Tile
-from latentstore.sources.interface import names_of
+from latentstore.sources.interface import names_of, placed
+from latentstore.sources.naming import numbered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.manifest import Manifest
     from latentstore.plan import BuildPlan
-    from latentstore.sources.interface import OpenSource, SplitReader
+    from latentstore.sources.interface import OpenSource, PlacedSplit, SplitReader
+    from latentstore.store import LatentStore
 
 LEFT = "is not in the source any more"
+KNOWN_BY = ("split", "id", "source_path", "source_sha256")
+"""Columns of an index that tell which pictures a dataset has."""
 
 
 def generations_of(manifest: Manifest) -> tuple[Mapping[str, int], ...]:
@@ -54,18 +62,45 @@ def names_of_shards(manifest: Manifest, split: str) -> list[str]:
     ]
 
 
-def planned_names(manifest: Manifest, index: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-    """The name of the picture of every planned row of each split; ``index`` has ``split`` and ``source_path``."""
-    kept: dict[str, list[str]] = {split: [] for split in manifest.splits}
-    for split, name in zip(index["split"], index["source_path"], strict=True):
-        kept[split].append(name)
-    skipped = {(entry.split, entry.position): entry.source_path for entry in manifest.build.skipped}
-    found: dict[str, list[str]] = {}
-    for split, names in kept.items():
-        rest = iter(names)
-        total = manifest.planned_rows(split)
-        found[split] = [skipped.get((split, place)) or next(rest) for place in range(total)]
+@dataclass(frozen=True, slots=True)
+class KnownPicture:
+    """A picture that a dataset holds, or lists as skipped."""
+
+    name: str
+    """Its ``source_path``."""
+    sha256: str | None
+    """Of its file; None where no row of it is in the dataset."""
+    rows: int
+    """Planned rows that it is."""
+
+
+def known_pictures(manifest: Manifest, index: Mapping[str, Sequence[Any]]) -> dict[str, list[KnownPicture]]:
+    """The pictures of each split in their planned order; ``index`` has the columns ``KNOWN_BY``."""
+    kept: dict[str, list[tuple[str, str, str]]] = {split: [] for split in manifest.splits}
+    for split, *row in zip(*(index[name] for name in KNOWN_BY), strict=True):
+        kept[split].append((row[0], row[1], row[2]))
+    skipped = {(entry.split, entry.position): (entry.id, entry.source_path, None) for entry in manifest.build.skipped}
+    whole = _id_of_whole(manifest)
+    found: dict[str, list[KnownPicture]] = {}
+    for split, rows in kept.items():
+        rest = iter(rows)
+        planned = (skipped.get((split, place)) or next(rest) for place in range(manifest.planned_rows(split)))
+        pictures = []
+        for _, group in groupby(planned, lambda row: (whole(row[0]), row[1])):
+            pieces = list(group)
+            sha256 = next((row[2] for row in pieces if row[2] is not None), None)
+            pictures.append(KnownPicture(pieces[0][1], sha256, len(pieces)))
+        found[split] = pictures
     return found
+
+
+def _id_of_whole(manifest: Manifest) -> Callable[[str], str]:
+    """Gives the id of the picture that a tile or view of this id is of."""
+    preparation = manifest.preparation
+    tile = r"(@r\d+c\d+)?" if preparation.tile is not None else ""
+    view = f"(@({'|'.join(preparation.views)}))?" if preparation.views else ""
+    ending = re.compile(f"{tile}{view}\\Z")
+    return lambda name: ending.sub("", name, count=1)
 
 
 @dataclass(frozen=True)
@@ -76,7 +111,11 @@ class WithLeft:
     """None where the source has no such split any more."""
     left: tuple[str, ...]
     """Their names."""
-    random_access: bool = True
+
+    @property
+    def random_access(self) -> bool:
+        """See ``SplitReader.random_access``."""
+        return self.split is None or self.split.random_access
 
     def __len__(self) -> int:
         return self._here + len(self.left)
@@ -113,35 +152,87 @@ class Recalled:
     """Names of the pictures that have left the source."""
 
 
-def recall(names: Mapping[str, Sequence[str]], opened: OpenSource) -> Recalled:
-    """Find the pictures of these names (of every planned row of each split) in a source.
+def recall(manifest: Manifest, known: Mapping[str, Sequence[KnownPicture]], opened: OpenSource) -> Recalled:
+    """Find the pictures that a dataset holds in its source.
 
     Raises LookupError, with a sentence's end, where the source does not say what its pictures are called.
     """
     readers: dict[str, SplitReader] = dict(opened.splits)
     splits: dict[str, NDArray[np.int64]] = {}
     gone: list[str] = []
-    for split, planned in names.items():
+    for split, pictures in known.items():
         reader = opened.splits.get(split)
-        places = {name: place for place, name in enumerate(names_of(reader))} if reader is not None else {}
-        here = len(places)
-        left = [name for name in dict.fromkeys(planned) if name not in places]
-        places |= {name: here + number for number, name in enumerate(left)}
-        images = np.array([places[name] for name in planned], np.int64)
-        starts = np.flatnonzero(np.diff(images, prepend=-1))  # rows of one picture follow each other
-        lengths = np.diff(starts, append=len(images))
-        pieces = np.arange(len(images), dtype=np.int64) - np.repeat(starts, lengths)
-        splits[split] = np.stack([images, pieces], axis=1)
+        if reader is not None and placed(reader) is not None:
+            images, left = _by_place(manifest, split, pictures, len(reader))
+        else:
+            images, left = _by_name(pictures, names_of(reader) if reader is not None else ())
+        rows = np.array([picture.rows for picture in pictures], np.int64)
+        pieces = np.arange(rows.sum(), dtype=np.int64) - np.repeat(np.cumsum(rows) - rows, rows)
+        splits[split] = np.stack([np.repeat(images, rows), pieces], axis=1)
         readers[split] = WithLeft(reader, tuple(left))
         gone += left
     return Recalled(replace(opened, splits=readers), splits, tuple(gone))
 
 
-def recalled_reader(
-    plan: BuildPlan, manifest: Manifest, index: Mapping[str, Sequence[Any]], opened: OpenSource
-) -> PictureReader:
+def _by_name(pictures: Sequence[KnownPicture], names: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Where each picture lies among those of these names; behind them those that have left, whose names are given."""
+    places = {name: place for place, name in enumerate(names)}
+    left = [name for name in dict.fromkeys(picture.name for picture in pictures) if name not in places]
+    places |= {name: len(names) + number for number, name in enumerate(left)}
+    return np.array([places[picture.name] for picture in pictures], np.int64), left
+
+
+def _by_place(
+    manifest: Manifest, split: str, pictures: Sequence[KnownPicture], here: int
+) -> tuple[NDArray[np.int64], list[str]]:
+    """The same for pictures that are where they were, of which so many are here."""
+    images = places_of(manifest, split)
+    if len(images) != len(pictures):
+        raise LookupError(f"split {split!r} lists {len(pictures):,} of its {len(images):,} pictures")
+    names = {place: picture.name for place, picture in zip(images.tolist(), pictures, strict=True)}
+    return images, [names[place] for place in range(here, len(images))]
+
+
+def places_of(manifest: Manifest, split: str) -> NDArray[np.int64]:
+    """(pictures,) in planned order, where each lies in a split whose pictures stay in their places.
+
+    Each append has then put its own behind those that were there.
+    """
+    build, total = manifest.build, manifest.source.images.get(split, 0)
+    added = [entry.pictures.get(split, 0) for entry in build.appended]
+    places, start = [], 0
+    for count in (total - sum(added), *added):
+        places.append(start + ordered(build.order, build.seed, count))
+        start += count
+    return np.concatenate(places)
+
+
+def refuse_moved(manifest: Manifest, split: str, pictures: Sequence[KnownPicture], reader: PlacedSplit) -> None:
+    """LookupError, with a sentence's end, where a place of a split holds another picture than the dataset has of it.
+
+    Another name tells; where a name is only the place, or several have it, the sha256 of the file does.
+    """
+    images, left = _by_place(manifest, split, pictures, len(reader))
+    if left:
+        raise LookupError(
+            f"they are known by their places only, and split {split!r} has {len(reader):,} left of {len(images):,}"
+        )
+    times = Counter(picture.name for picture in pictures)
+    known = [pictures[number] for number in np.argsort(images)]
+    for place, (picture, held) in enumerate(zip(known, reader.held(range(len(known))), strict=True)):
+        tells = times[picture.name] == 1 and picture.name != numbered(split, place)
+        same = held.name == picture.name and (tells or picture.sha256 is None or held.sha256() == picture.sha256)
+        if not same:
+            raise LookupError(
+                f"they are known by their places only, and place {place:,} of split {split!r} holds another one "
+                f"({held.name!r}) than the dataset has of it ({picture.name!r})"
+            )
+
+
+def recalled_reader(plan: BuildPlan, store: LatentStore, opened: OpenSource) -> PictureReader:
     """The pictures of all planned rows of a dataset that was added to; LookupError as in ``recall``."""
-    found = recall(planned_names(manifest, index), opened)
+    manifest = store.manifest
+    found = recall(manifest, known_pictures(manifest, store.index(KNOWN_BY)), opened)
     _, height, width = manifest.latent_shape
     rows = PlannedRows(
         splits=found.splits,

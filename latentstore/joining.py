@@ -38,7 +38,7 @@ def join(
     Raises PlanMismatchError where rank 0 builds something else, RequestError where it is not there or dies.
     """
     work = BuildFolder(folder)
-    wait = _Waiting(work, placement, patience)
+    wait = Waiting(work, placement, patience)
     known = wait.until(lambda: known_plan(folder), "begun")
     mine = opened(plan, known)
     profile = None
@@ -60,7 +60,7 @@ def _storage(work: BuildFolder, plan: BuildPlan) -> ChosenStorage | None:
     return work.recall("storage", ChosenStorage)
 
 
-class _Waiting:
+class Waiting:
     """Waits for what rank 0 does: as long as it lives, and for a while where it cannot be seen."""
 
     def __init__(self, work: BuildFolder, placement: Placement, patience: float) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from glob import escape
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,11 +30,15 @@ from latentstore.manifest import FILE_NAME, HalvedInfo, Manifest, RetriedInfo, S
 from latentstore.plan import PlannedShard
 
 JOURNAL = ".build"
+OLD_JOURNAL = f"{JOURNAL}.old"
+"""Its name while it is removed."""
 PLAN = "plan.json"
 APPENDS_TO = "appends_to"
 """Entry of the plan of an append: sha256 of the manifest that it adds to."""
 TRIES = 5
-"""To claim a folder: who asks for a build's status holds its lock for an instant."""
+"""To claim a folder whose builder lives: who asks for a build's status holds its lock for an instant."""
+TRIES_AFTER_DEATH = 100
+"""To claim one whose builder is dead or has no name: only who asks can hold it, on a busy machine for longer."""
 SECONDS_BETWEEN_TRIES = 0.05
 CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """What network and user-space file systems answer that do not know this."""
@@ -185,30 +190,36 @@ def claim(folder: Path, fingerprint: Mapping[str, Any]) -> Iterator[BuildFolder]
 
 
 @contextmanager
-def claim_append(folder: Path, fingerprint: Mapping[str, Any], manifest_sha256: str) -> Iterator[BuildFolder]:
+def claim_append(folder: Path, identity: Mapping[str, Any]) -> Iterator[BuildFolder]:
     """A sealed config's folder for one builder that adds to it; the sealed manifest stays valid meanwhile.
 
-    What an append of other pictures had begun here is thrown away. Raises RequestError where another builder is at work
-    in the folder, or has replaced the manifest of this sha256, or where the folder cannot be written.
+    What an append of another identity (as plain JSON, with ``APPENDS_TO``) had begun here is thrown away. Raises
+    RequestError where another builder is at work in the folder, or has replaced the manifest that is added to, or where
+    the folder cannot be written.
     """
-    wanted = {**fingerprint, APPENDS_TO: manifest_sha256}
     journal = folder / JOURNAL
     try:
         journal.mkdir(exist_ok=True)
     except OSError as error:
         raise RequestError(f"Cannot write into {folder}: {error.strerror}; --append needs to.") from error
     with _lock(journal / "lock", folder):
-        if sha256_of(folder / FILE_NAME) != manifest_sha256:
+        if sha256_of(folder / FILE_NAME) != identity[APPENDS_TO]:
             raise RequestError(f"Another process has just added to {folder}: type the command again.")
-        if _read_plan(journal / PLAN) != json.loads(json.dumps(wanted)):
+        if _read_plan(journal / PLAN) != identity:
             _throw_away(folder)
-        write_atomically(journal / PLAN, json.dumps(wanted, indent=2))
+        write_atomically(journal / PLAN, json.dumps(identity, indent=2))
         yield BuildFolder(folder)
+
+
+def begun_append(folder: Path) -> Mapping[str, Any] | None:
+    """The identity of the append whose journal lies in ``folder``; None where there is none."""
+    known = _read_plan(folder / JOURNAL / PLAN) or {}
+    return known if APPENDS_TO in known else None
 
 
 def append_begun(folder: Path) -> bool:
     """Whether the journal of an append lies in ``folder``; what it added may be sealed already."""
-    return APPENDS_TO in (_read_plan(folder / JOURNAL / PLAN) or {})
+    return begun_append(folder) is not None
 
 
 def append_underway(folder: Path) -> bool:
@@ -245,17 +256,22 @@ def known_plan(folder: Path) -> Mapping[str, Any] | None:
 def tidy(folder: Path) -> None:
     """Remove what is needed only until a config is sealed.
 
-    First under another name, in one step: a worker that looks at the journal sees all of it, or that it is gone. What a
-    process was writing when it was killed goes too.
+    What a process was writing when it was killed goes first, and the journal last (see ``is_tidy``): in one step under
+    another name, so that a worker that looks at it sees all of it, or that it is gone.
     """
-    old = folder / f"{JOURNAL}.old"
+    old = folder / OLD_JOURNAL
     with writing(folder / JOURNAL):
+        for partial in folder.glob(".*.partial"):
+            partial.unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
             (folder / JOURNAL).rename(old)
         shutil.rmtree(old, ignore_errors=True)
-        for partial in folder.glob(".*.partial"):
-            partial.unlink(missing_ok=True)
+
+
+def is_tidy(folder: Path) -> bool:
+    """Whether ``tidy`` has nothing left to do; it may have been stopped at any moment."""
+    return not any((folder / name).exists() for name in (JOURNAL, OLD_JOURNAL))
 
 
 def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | None:
@@ -382,20 +398,29 @@ def _refuse_other_plan(folder: Path, known: Mapping[str, Any] | None, wanted: Ma
 @contextmanager
 def _lock(path: Path, folder: Path) -> Iterator[None]:
     """Hold the folder's lock while building; a builder that died holds nothing."""
-    for _ in range(TRIES):
-        with writing(path):
-            try:
-                lock = take(path)
-            except FileNotFoundError:  # another builder has sealed in this very instant, and its journal is gone
-                lock = None
-        if isinstance(lock, Lock):
-            break
-        time.sleep(SECONDS_BETWEEN_TRIES)
-    else:
-        who = f" ({lock})" if lock is not None else ""
-        message = f"Another process is building into {folder}{who}: wait until it is done, then type the command again."
-        raise RequestError(message)
+    lock = _taken(path, folder)
     try:
         yield
     finally:
         lock.release()
+
+
+def _taken(path: Path, folder: Path) -> Lock:
+    """The folder's lock; RequestError where another builder has it, or has just sealed."""
+    holder: Holder | None = None
+    for tries in count(1):
+        with writing(path):
+            try:
+                found = take(path)
+            except FileNotFoundError:  # sealed in this very instant, and the journal is gone
+                break
+        if isinstance(found, Lock):
+            return found
+        holder = None if found is None or found.is_gone else found
+        if tries == (TRIES_AFTER_DEATH if holder is None else TRIES):
+            break
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    who = f" ({holder})" if holder is not None else ""
+    raise RequestError(
+        f"Another process is building into {folder}{who}: wait until it is done, then type the command again."
+    )

@@ -349,16 +349,18 @@ def _refuse_swaps(plan: BuildPlan, padded: Size) -> None:
         )
 
 
+def ordered(order: str, seed: int, count: int) -> NDArray[np.int64]:
+    """(count,) places of so many pictures of a split in the order in which they become rows."""
+    places = np.arange(count, dtype=np.int64)
+    return np.random.default_rng([seed, count]).permutation(places) if order == SHUFFLED else places
+
+
 def _ordered(plan: BuildPlan, split: SplitReader, sizes: Sequence[Size | None]) -> NDArray[np.int64]:
     """Rows of one split. Pieces of one picture stay together: it is decoded once, however many there are."""
-    order = np.arange(len(sizes), dtype=np.int64)
-    if plan.order == SHUFFLED:
-        if not split.random_access:
-            message = (
-                f"Source {plan.source.name!r} is a stream and can only be read in its own order: add --order source."
-            )
-            raise RequestError(message)
-        order = np.random.default_rng([plan.seed, len(sizes)]).permutation(order)
+    if plan.order == SHUFFLED and not split.random_access:
+        message = f"Source {plan.source.name!r} is a stream and can only be read in its own order: add --order source."
+        raise RequestError(message)
+    order = ordered(plan.order, plan.seed, len(sizes))
     pieces = np.array([_pieces(plan.preparation, size) for size in sizes], dtype=np.int64)[order]
     images = np.repeat(order, pieces)
     starts = np.repeat(np.cumsum(pieces) - pieces, pieces)

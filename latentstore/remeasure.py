@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from latentstore.sources.table import source_of
 from latentstore.vaes.interface import LoadOptions, Vae, VaeRow
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
     from latentstore.manifest import Manifest
@@ -59,10 +60,12 @@ def remeasured(
     model: Vae,
     originals: Originals,
     scorers: Mapping[str, Scorer],
+    look: Callable[[Sequence[int], torch.Tensor], object] = lambda rows, decoded: None,  # noqa: ARG005
 ) -> Iterator[Remeasured]:
     """These rows of the index (ascending), decoded by ``model`` and scored against the source's own pixels.
 
     ``index`` has every column of index.parquet. A row whose source picture has changed is given without scores.
+    ``look`` is called with the other rows and what they decode to, (N, 3, H, W) uint8, some at a time.
     """
     shelf = _Shelf(store)
     for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -72,6 +75,7 @@ def remeasured(
         if kept:
             decoded = decoded_uint8(model, shelf.raw(index, [row for row, _ in kept]))
             found = scores_of(scorers, [tile for _, tile in kept], decoded)
+            look([row for row, _ in kept], decoded)
         places = {row: place for place, (row, _) in enumerate(kept)}
         for row, tile in tiles:
             changed = tile if isinstance(tile, str) else ""
@@ -79,6 +83,16 @@ def remeasured(
                 name: (index[name][row], float(column[places[row]])) for name, column in found.items() if not changed
             }
             yield Remeasured(row, index["id"][row], index["shard"][row], changed, scores)
+
+
+def decoded_rows(
+    store: LatentStore, index: Mapping[str, Sequence[Any]], rows: Sequence[int], *, model: Vae
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """These rows of the index (ascending) and what they decode to, (N, 3, H, W) uint8, some at a time."""
+    shelf = _Shelf(store)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = list(rows[start : start + ROWS_AT_ONCE])
+        yield some, decoded_uint8(model, shelf.raw(index, some))
 
 
 def scorers_at_hand(names: Sequence[str], weights: Path | None) -> tuple[dict[str, Scorer], list[str]]:
@@ -174,10 +188,9 @@ def originals_of(store: LatentStore, row: SourceRow | None = None, opened: OpenS
 
 
 def _recalled_originals(store: LatentStore, plan: BuildPlan, opened: OpenSource) -> Originals:
-    """Likewise of a dataset that was added to: pictures are found by their names, each is held against its sha256."""
-    index = store.index(["split", "source_path"])
+    """Likewise of a dataset that was added to: pictures are found again, each is held against its sha256."""
     try:
-        reader = recalled_reader(plan, store.manifest, index, opened)
+        reader = recalled_reader(plan, store, opened)
     except LookupError as error:
         raise Unavailable(f"the source pictures cannot be told apart: {error.args[0]}") from error
     return Originals(reader, _positions(store.manifest, reader.rows))

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from appending import CONFIG, appended, assert_sound, draw, hashes, plan, raw
+from checkpoints import save_checkpoint
 from PIL import Image
 from scenes import smooth_picture
 
 from latentstore import (
     CHECKS,
     CONTAINERS,
-    ENGINES,
     METRICS,
     STORAGES,
     VAES,
-    BuildPlan,
     BuildProgress,
     Manifest,
     Preparation,
     SourceRow,
+    append_sealing,
     build,
     build_status,
     convert,
@@ -37,8 +42,6 @@ from latentstore import (
     open_store,
     verify,
 )
-from latentstore import append as append_module
-from latentstore.engines.interface import Placement
 from latentstore.errors import (
     DamagedShardError,
     LatentStoreError,
@@ -47,56 +50,14 @@ from latentstore.errors import (
     RequestError,
     SourceError,
 )
-from latentstore.hashing import sha256_of
 from latentstore.journal import JOURNAL
+from latentstore.manifest import with_digest
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.image_folder import open_image_folder
 from latentstore.sources.interface import OpenSource, SplitReader
 from latentstore.statistics import ChannelStatistics
 
-CONFIG = "photos-pool8"
-
-
-def draw(folder: Path, names: Sequence[int | str], classes: tuple[str, ...] = ("field", "town")) -> Path:
-    """Pictures of these numbers (or paths) below a folder, the classes in turn."""
-    for place, name in enumerate(names):
-        number = name if isinstance(name, int) else 1000 + place
-        path = folder / (f"{classes[number % len(classes)]}/{number:03d}.png" if isinstance(name, int) else name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(smooth_picture(24, 16, number)).save(path)
-    return folder
-
-
-def plan(photos: Path, **changes: Any) -> BuildPlan:
-    """A quick plan: pool8, batches of 2, shards of 4 rows."""
-    usual: dict[str, Any] = {"source": folder_source(photos), "vae": VAES["pool8"], "batch_size": 2, "threads": 1}
-    return BuildPlan(**{**usual, "config": CONFIG, "rows_per_shard": 4, **changes})
-
-
-def appended(out: Path, photos: Path, first: int = 6, last: int = 13, **changes: Any) -> tuple[Manifest, Manifest]:
-    """A dataset of so many pictures, before and after it grew to the others."""
-    draw(photos, range(first))
-    before = build(plan(photos, **changes), out)
-    draw(photos, range(first, last))
-    return before, build(plan(photos, **changes), out, append=True)
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a config."""
-    return {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
-
-
-def raw(folder: Path, split: str = "train") -> Any:
-    """All raw latents of a split, in order."""
-    store = open_store(folder)
-    shards = [store.shard(info).latents(np.arange(info.rows)) for info in store.manifest.splits[split].shards]
-    return store.storage().decode(np.concatenate(shards))
-
-
-def assert_sound(out: Path) -> None:
-    """Every check passes at full depth, the source pictures are compared too."""
-    report = verify(out, depth="full")
-    assert [(found.check, found.findings, found.note) for found in report.results if found.status != "passed"] == []
+build_module = import_module("latentstore.build")  # `latentstore.build` is the function of that name
 
 
 def test_new_pictures_become_new_shards_and_old_ones_stay(tmp_path: Path) -> None:
@@ -110,7 +71,7 @@ def test_new_pictures_become_new_shards_and_old_ones_stay(tmp_path: Path) -> Non
     assert shards[:2] == [shard.path for shard in before.splits["train"].shards]
     assert shards[2:] == ["train-plus001-00000-of-00002.parquet", "train-plus001-00001-of-00002.parquet"]
     assert all(new[name] == old[name] for name in shards[:2])
-    assert sorted(new) == sorted([*shards, "index-1.parquet", "manifest.json", "preview.png"])
+    assert sorted(new) == sorted([*shards, "index-1.parquet", "manifest.json", "preview-1.png"])
     assert after.splits["train"].rows == 13
     assert after.source.images == {"train": 13}
     assert after.build.appended[0].pictures == {"train": 7}
@@ -315,7 +276,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_append import plan
+from appending import plan
 from latentstore import build
 def progress(found):
     if found.done >= 5:
@@ -352,35 +313,79 @@ def test_killed_in_the_middle_the_old_dataset_stays_and_the_same_command_gives_t
     assert not (out / CONFIG / JOURNAL).exists()
 
 
-@pytest.mark.parametrize("moment", ["the manifest", "the tidying"])
+MOMENTS = {"the manifest": (Manifest, "write"), "the card": (append_sealing, "write_card")}
+MOMENTS |= {"the tidying": (append_sealing, "tidy_append")}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_stopped_around_the_new_manifest_it_is_old_or_new_and_the_same_command_tidies(
     tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
     before = build(plan(photos), out)
+    shutil.copytree(out, tmp_path / "whole")
     draw(photos, [*range(6, 9)])
     (photos / "town" / "bad.png").write_bytes(b"no picture")
+    build(plan(photos), tmp_path / "whole", append=True)
+    states = {name: hashes(tmp_path / name / CONFIG) for name in ("out", "whole")}
 
     def stop(*_: object) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        owner, name = (Manifest, "write") if moment == "the manifest" else (append_module, "tidy_append")
-        patched.setattr(owner, name, stop)
+        patched.setattr(*MOMENTS[moment], stop)
         with pytest.raises(KeyboardInterrupt):
             build(plan(photos), out, append=True)
     found = open_store(out).manifest
     assert (found == before) == (moment == "the manifest")
+    state = states["out" if found == before else "whole"]
+    now = hashes(out / CONFIG)
+    for name in (found.preview, found.index.path, "manifest.json"):  # those of one state, whichever it is
+        assert now[name] == state[name]
+    shown = re.search(rf"{CONFIG}/(preview.*\.png)", (out / "README.md").read_text())
+    assert shown is not None
+    assert shown[1] in now
     checks = [row for row in CHECKS.values() if row.name not in ("source", "quality")]
     assert all(result.status != "failed" for result in verify(out, checks=checks).results)
     after = build(plan(photos), out, append=True)
     assert after.splits["train"].rows == 9
     assert len(after.build.appended) == 1
-    assert sorted(path.name for path in (out / CONFIG).iterdir()) == sorted(
-        ["index-1.parquet", "manifest.json", "preview.png", "skipped.jsonl"]
-        + [shard.path for shard in after.splits["train"].shards]
-    )
+    assert hashes(out / CONFIG) == states["whole"]
+    assert (out / "README.md").read_bytes() == (tmp_path / "whole" / "README.md").read_bytes()
     assert all(result.status != "failed" for result in verify(out, depth="full").results)
+
+
+AT_THE_MANIFEST = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from appending import plan
+from latentstore import Manifest, build
+Manifest.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+build(plan(Path({photos!r})), {out!r}, append=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is of POSIX")
+def test_killed_before_the_new_manifest_the_old_one_has_its_own_preview_and_a_build_without_the_new_ones_tidies(
+    tmp_path: Path,
+) -> None:
+    photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
+    build(plan(photos), out)
+    old, card = hashes(out / CONFIG), (out / "README.md").read_bytes()
+    draw(photos, range(6, 9))
+    script = AT_THE_MANIFEST.format(tests=str(Path(__file__).parent), photos=str(photos), out=str(out))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=240, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    now = hashes(out / CONFIG)
+    assert {"preview-1.png", "index-1.parquet"} < set(now)
+    assert {name: now[name] for name in old} == old
+    assert (out / "README.md").read_bytes() == card
+    for number in range(6, 9):
+        (photos / ("field", "town")[number % 2] / f"{number:03d}.png").unlink()
+    build(plan(photos), out, append=True)  # nothing is new any more
+    assert hashes(out / CONFIG) == old
+    assert not (out / CONFIG / JOURNAL).exists()
 
 
 def test_what_was_begun_with_other_pictures_is_thrown_away(tmp_path: Path) -> None:
@@ -445,17 +450,6 @@ def test_what_cannot_be_added_is_refused_in_a_sentence_and_changes_nothing(tmp_p
     assert not (out / CONFIG / JOURNAL).exists()
 
 
-def test_ranks_that_something_else_started_cannot_append(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="Engine 'torchrun' cannot add to a dataset: use --engine local"):
-        build(
-            plan(draw(tmp_path / "photos", range(2))),
-            tmp_path / "out",
-            engine=ENGINES["torchrun"],
-            placement=Placement(0, 1),
-            append=True,
-        )
-
-
 def test_a_new_picture_with_the_id_of_one_that_left_is_refused(tmp_path: Path) -> None:
     photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
     build(plan(photos), out)
@@ -499,3 +493,149 @@ def nameless(row: SourceRow) -> OpenSource:
     """The pictures of a folder, whose names are only known once they are read."""
     found = open_image_folder(row)
     return replace(found, splits={name: Nameless(split) for name, split in found.splits.items()})
+
+
+BUSY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from appending import plan
+from latentstore import build
+def progress(found):
+    if found.stage == "encode":
+        print("at work", flush=True)
+        sys.stdin.read()
+build(plan(Path({photos!r})), {out!r}, append=True, progress=progress)
+"""
+
+
+def test_a_second_append_beside_the_first_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
+    build(plan(photos), out)
+    draw(photos, range(6, 13))
+    script = BUSY.format(tests=str(Path(__file__).parent), photos=str(photos), out=str(out))
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "at work\n"
+        with pytest.raises(RequestError, match=rf"Another process is building into .* \(process {first.pid} on "):
+            build(plan(photos), out, append=True)
+        with pytest.raises(RequestError, match="An append to .* was begun and is not finished"):
+            build(plan(photos), out)
+        status = build_status(out / CONFIG)
+        assert status.builder is not None
+        assert (status.sealed, status.builder.pid) == (False, first.pid)
+        assert [shard.state for shard in status.shards][:3] == ["finished", "finished", "worked on"]
+        first.communicate("", timeout=240)
+    assert first.returncode == 0
+    assert build_status(out / CONFIG).sealed
+    assert open_store(out).manifest.rows == 13
+    assert_sound(out)
+
+
+def test_an_append_that_another_one_has_overtaken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
+    build(plan(photos), out)
+    draw(photos, range(6, 9))
+    claim = build_module.claim_append
+    overtaken: list[Manifest] = []
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(build_module, "claim_append", claim)
+        overtaken.append(build(plan(photos), out, append=True))
+        return claim(*arguments)
+
+    monkeypatch.setattr(build_module, "claim_append", late)
+    with pytest.raises(RequestError, match="Another process has just added to .*: type the command again"):
+        build(plan(photos), out, append=True)
+    assert open_store(out).manifest == overtaken[0]
+    assert build(plan(photos), out, append=True) == overtaken[0]
+    assert not (out / CONFIG / JOURNAL).exists()
+
+
+def test_an_append_with_too_many_bad_pictures_stops_and_goes_on_where_they_are_allowed(tmp_path: Path) -> None:
+    photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
+    build(plan(photos), out)
+    shutil.copytree(out, tmp_path / "whole")
+    old = hashes(out / CONFIG)
+    draw(photos, range(6, 16))
+    for number in (20, 21, 22):
+        (photos / "town" / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(SourceError, match=r"of 13 pictures cannot be used, .* 5 % may be bad .*--max-bad"):
+        build(plan(photos), out, append=True)
+    now = hashes(out / CONFIG)
+    assert {name: now[name] for name in old} == old
+    after = build(plan(photos, max_bad=0.5), out, append=True)
+    assert (after.rows, len(after.build.skipped)) == (16, 3)
+    build(plan(photos, max_bad=0.5), tmp_path / "whole", append=True)
+    assert hashes(out / CONFIG) == hashes(tmp_path / "whole" / CONFIG)
+    assert build(plan(photos), out, append=True) == after  # those that were allowed are no less so now
+
+
+def test_other_weights_of_the_same_vae_are_refused_with_both_hashes(tmp_path: Path) -> None:
+    photos, out = draw(tmp_path / "photos", range(3)), tmp_path / "out"
+    model = save_checkpoint(tmp_path / "first", "taesd")
+    with torch.no_grad():
+        next(iter(model.parameters())).mul_(2)
+    model.save_pretrained(tmp_path / "second")
+    rows = [VAES["taesd"].at(str(tmp_path / name)) for name in ("first", "second")]
+    before = build(plan(photos, vae=rows[0]), out)
+    draw(photos, range(3, 5))
+    with pytest.raises(PlanMismatchError, match=f"weights_sha256: there '{before.vae.weights_sha256}', asked for '"):
+        build(plan(photos, vae=rows[1]), out, append=True)
+    assert open_store(out).manifest == before
+    assert build(plan(photos, vae=rows[0]), out, append=True).rows == 5
+
+
+def test_versions_that_compute_may_change_between_two_appends_and_not_within_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
+    first = build(plan(photos), out)
+    draw(photos, range(6, 13))
+    killed_in_the_middle(out, photos)
+    journal = out / CONFIG / JOURNAL
+    finished = {path.name: path.stat().st_mtime_ns for path in journal.glob("train-*.json")}
+    assert finished
+    newer = {**first.environment.versions, "torch": "9.0"}
+    monkeypatch.setattr(build_module, "_environment", lambda: newer)
+    kept: list[int] = []
+
+    def look(found: BuildProgress) -> None:
+        kept.append(found.resumed)
+
+    after = build(plan(photos), out, append=True, progress=look)
+    assert set(kept) == {0}  # all of it is by the new ones
+    assert after.environment.versions == first.environment.versions
+    assert after.build.appended[0].versions == newer
+
+
+def test_a_dataset_in_a_newer_format_is_not_rewritten_without_what_is_unknown_here(tmp_path: Path) -> None:
+    photos, out = draw(tmp_path / "photos", range(6)), tmp_path / "out"
+    build(plan(photos), out)
+    path = out / CONFIG / "manifest.json"
+    path.write_text(with_digest({**json.loads(path.read_text()), "format_version": "1.7", "of_the_future": 1}))
+    old = hashes(out / CONFIG)
+    draw(photos, range(6, 9))
+    with pytest.warns(UserWarning, match="newer than"), pytest.raises(RequestError) as caught:
+        build(plan(photos), out, append=True)
+    assert str(caught.value) == (
+        f"{out / CONFIG} is in format 1.7, and this latentstore writes 1.0: install the newer one with pip install "
+        "--upgrade latentstore, then type the command again."
+    )
+    assert hashes(out / CONFIG) == old
+
+
+def test_conversions_count_pictures_in_however_many_tiles_views_and_shards(tmp_path: Path) -> None:
+    def grey(*names: str) -> None:
+        for place, name in enumerate(names):
+            Image.fromarray(smooth_picture(24, 16, place)[..., 0]).save(photos / name)
+
+    photos, out = draw(tmp_path / "photos", range(3)), tmp_path / "out"
+    preparation = Preparation(tile=(8, 8), views=("identity", "hflip"))  # 12 rows a picture, 3 shards
+    grey("field/a.png", "town/b.png")
+    before = build(plan(photos, preparation=preparation), out)
+    assert before.build.conversions == {"grey to RGB": 2}
+    grey("town/c.png")
+    after = build(plan(photos, preparation=preparation), out, append=True)
+    assert after.build.conversions == {"grey to RGB": 3}

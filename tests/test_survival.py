@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from scenes import build_scenes
 
 from latentstore import verify
 from latentstore.errors import RequestError
-from latentstore.journal import JOURNAL, remove_abandoned, write_atomically, written_whole
+from latentstore.journal import JOURNAL, claim, is_tidy, remove_abandoned, tidy, write_atomically, written_whole
+from latentstore.json_records import plain
+from latentstore.locks import Holder
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CONFIG = "synthetic-pool8"
@@ -56,9 +61,10 @@ def survived(*options: str) -> dict[str, dict[str, int]]:
 
 @needs_fork
 @needs_compiler
-def test_builds_of_one_and_two_processes_survive_kills_and_failing_disks() -> None:
-    found = survived("--only", "local-1,torchrun-2,failing", "--count", "2", "--seed", "3")
-    assert [found[engine]["kills"] for engine in ("local-1", "torchrun-2")] == [2, 2]
+def test_builds_and_appends_of_one_and_two_processes_survive_kills_and_failing_disks() -> None:
+    engines = ("local-1", "torchrun-2", "append-local-1", "append-torchrun-2")
+    found = survived("--only", ",".join((*engines, "failing")), "--count", "2", "--seed", "3")
+    assert [found[engine]["kills"] for engine in engines] == [2, 2, 2, 2]
     assert found["torchrun-2"]["one process only"] > 0
     assert found["failing"]["builds"] == 2
 
@@ -93,33 +99,64 @@ def test_a_build_of_two_workers_whose_coordinator_is_killed_goes_on_in_another_p
 
 @needs_fork
 def test_the_kill_run_would_find_what_it_looks_for(killer: Any, tmp_path: Path) -> None:
-    whole = {f"{killer.CONFIG}/{name}": b"whole" for name in ("train-00000.parquet", "index.parquet")}
-    out = tmp_path / "out"
+    whole = {f"{killer.CONFIG}/{name}": b"whole" for name in ("train-00000.parquet", "index.parquet", "manifest.json")}
+    expected, out = killer.Expected(whole), tmp_path / "out"
     folder = out / killer.CONFIG
     (folder / JOURNAL).mkdir(parents=True)
     (folder / ".train-00000.parquet.partial").write_bytes(b"wh")
-    assert list(killer.faults(out, whole)) == []
+    assert list(expected.faults(out)) == []
     (folder / "train-00000.parquet").write_bytes(b"wh")
     (folder / "train-00001.parquet").write_bytes(b"")
     (folder / JOURNAL / "train-00000.json").write_text("{")
     (folder / JOURNAL / "train-00000.lock").write_text("{")
-    assert sorted(killer.faults(out, whole)) == [
+    assert sorted(expected.faults(out)) == [
         f"{killer.CONFIG}/.build/train-00000.json of the journal cannot be read",
         f"{killer.CONFIG}/train-00000.parquet has 2 bytes under its final name, not the 5 it must have",
         f"{killer.CONFIG}/train-00001.parquet was never to be there",
     ]
-    assert f"{killer.CONFIG}/.train-00000.parquet.partial was left behind" in list(killer.differences(out, whole))
-    assert f"{killer.CONFIG}/index.parquet is missing at the end" in list(killer.differences(out, whole))
+    assert f"{killer.CONFIG}/.train-00000.parquet.partial was left behind" in list(expected.differences(out))
+    assert f"{killer.CONFIG}/index.parquet is missing at the end" in list(expected.differences(out))
 
 
 @needs_fork
 def test_a_sealed_dataset_that_lacks_a_file_would_be_found(killer: Any, drawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(drawn / CONFIG, out / killer.CONFIG)
-    whole = killer.files_of(out)
-    assert list(killer.faults(out, whole)) == []
+    expected = killer.Expected(killer.files_of(out))
+    assert list(expected.faults(out)) == []
     (out / killer.CONFIG / "index.parquet").unlink()
-    assert list(killer.faults(out, whole)) == [f"{killer.CONFIG}/index.parquet is missing from a sealed dataset"]
+    assert list(expected.faults(out)) == [f"{killer.CONFIG}/index.parquet is missing from a sealed dataset"]
+
+
+@needs_fork
+def test_what_an_append_may_never_show_would_be_found(killer: Any, tmp_path: Path) -> None:
+    site = killer.Site(tmp_path, killer.pictures(tmp_path / "pictures", 4, bad=1))
+    site.build("local", 1)
+    before = killer.files_of(site.out)
+    shutil.copytree(site.out, tmp_path / "sealed")
+    adding = killer.Site(tmp_path, killer.pictures(site.source, 6, bad=2), tmp_path / "sealed")
+    adding.build("local", 1)
+    expected = killer.Expected(killer.files_of(site.out), before)
+    config, index = killer.CONFIG, "index.parquet"
+    assert (list(expected.faults(site.out)), list(killer.unsound(site.out))) == ([], [])
+    assert expected.state(site.out) == "sealed"
+    (site.out / config / index).write_bytes(before[f"{config}/{index}"])
+    (site.out / "README.md").write_bytes(before["README.md"])
+    assert list(expected.faults(site.out)) == []
+    assert expected.state(site.out) == "before the card"
+    (site.out / config / "skipped.jsonl").write_bytes(before[f"{config}/skipped.jsonl"])
+    assert list(expected.faults(site.out)) == [f"{config}/skipped.jsonl is the old one beside the new manifest"]
+    (site.out / config / JOURNAL).mkdir()
+    assert list(expected.faults(site.out)) == []
+    adding.fresh()
+    assert (list(expected.faults(site.out)), list(killer.unsound(site.out))) == ([], [])
+    (site.out / config / "skipped.jsonl").write_bytes(expected.whole[f"{config}/skipped.jsonl"])
+    (site.out / config / index).unlink()
+    assert sorted(expected.faults(site.out)) == [
+        f"{config}/index.parquet is missing from a sealed dataset",
+        f"{config}/skipped.jsonl is the new one beside the old manifest",
+    ]
+    assert any("check index fails" in found for found in killer.unsound(site.out))
 
 
 def names_in(folder: Path) -> set[str]:
@@ -139,6 +176,61 @@ def test_what_a_killed_process_was_writing_goes_when_the_command_is_typed_again(
     build_scenes(tmp_path)
     assert names_in(tmp_path) - expected[0] == {f".README.md.elsewhere@{gone.pid}-17.xyz.partial"}
     assert names_in(tmp_path / CONFIG) == expected[1]
+
+
+@needs_fork
+@pytest.mark.parametrize("stopped", ["before the journal is renamed", "while it is removed"])
+def test_what_a_sealed_append_left_goes_when_the_command_is_typed_again(
+    killer: Any, tmp_path: Path, stopped: str
+) -> None:
+    site = killer.Site(tmp_path, killer.pictures(tmp_path / "pictures", 3, bad=0))
+    site.build("local", 1)
+    adding = killer.Site(tmp_path, killer.pictures(site.source, 5, bad=1), sealed=site.out)
+    adding.build("local", 1)
+    expected = killer.files_of(site.out)
+    left = site.out / killer.CONFIG / (JOURNAL if stopped.startswith("before") else f"{JOURNAL}.old")
+    left.mkdir()
+    (left / "train-00001.lock").write_text("")
+    adding.build("local", 1)
+    assert killer.files_of(site.out) == expected
+    assert is_tidy(left.parent)
+
+
+@pytest.mark.parametrize("call", ["rename", "rmdir"])
+def test_the_journal_is_the_last_that_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    (tmp_path / JOURNAL).mkdir()
+    (tmp_path / ".train-00001-of-00002.parquet.partial").write_text("half")
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, dies)
+        with pytest.raises(KeyboardInterrupt):
+            tidy(tmp_path)
+    assert not is_tidy(tmp_path)
+    assert [path.name for path in tmp_path.glob("*.partial")] == []
+    tidy(tmp_path)
+    assert is_tidy(tmp_path)
+    assert names_in(tmp_path) == set()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="systems without flock have no lock that is only asked for")
+def test_who_only_asks_for_the_lock_of_a_dead_builder_keeps_nobody_from_it(tmp_path: Path) -> None:
+    import fcntl
+
+    journal = tmp_path / JOURNAL
+    journal.mkdir()
+    gone = replace(Holder.this_process(), began="never")
+    (journal / "lock").write_text(json.dumps(plain(gone)))
+    with (journal / "lock").open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        release = threading.Timer(1.0, fcntl.flock, (asking, fcntl.LOCK_UN))  # as long as a busy machine may take
+        release.start()
+        with claim(tmp_path, {"name": "plan"}) as work:
+            assert work.builder is not None
+            assert work.builder.is_this_process
+        release.join()
 
 
 def test_a_text_that_a_living_process_writes_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
