@@ -90,8 +90,9 @@ def _opened(url: str) -> tuple[Any, str]:
     import fsspec
 
     scheme = url.partition("://")[0]
-    if scheme not in fsspec.available_protocols():
-        raise unknown_name("scheme", scheme, sorted(fsspec.available_protocols()))
+    known = {*fsspec.available_protocols(), *fsspec.registry}  # the latter has those that a user registered
+    if scheme not in known:
+        raise unknown_name("scheme", scheme, sorted(known))
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)
     except ImportError as error:

@@ -40,6 +40,25 @@ class WritableFolder(FsspecFolder):
 
         return self._written("", look)
 
+    def stamps(self, path: str) -> dict[str, str]:
+        """What the file system tells of a file, or of each file in a folder (``folder/``), by path.
+
+        Size, time and what else it knows: another text where the file was changed. Nothing of what is not there.
+        """
+
+        def look() -> dict[str, str]:
+            self._files.invalidate_cache()
+            place = f"{self._root}/{path}".rstrip("/")
+            try:
+                if not path.endswith("/"):
+                    return {path: str(self._files.info(place))}
+                found = self._files.find(place, detail=True)
+            except FileNotFoundError:
+                return {}
+            return {f"{path}{name.rpartition('/')[2]}": str(entry) for name, entry in found.items()}
+
+        return self._written(path, look)
+
     def put(self, file: LocalFile) -> None:
         """Send one file to its path; it is under its name only when it is whole."""
         path = f"{self._root}/{file.path}"

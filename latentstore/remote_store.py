@@ -48,7 +48,7 @@ CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONFIG_IN_CARD = re.compile(r"^- config_name: *(?P<name>\S+) *$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RemoteStore(LatentStore):
     """One sealed config somewhere; ``folder`` is only what messages say.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
+    from PIL import Image
 
     from latentstore.records import Tile
 
@@ -27,6 +28,9 @@ QUALITY = 50
 METHOD = 4
 """Effort of WebP, 0 to 6; 6 takes twice as long and saves 7 % of the bytes."""
 FORMAT = "WEBP"
+WORSE, SLACK = 4.0, 16.0
+"""A thumbnail may have so many times the mean squared error of a fresh one (6 dB), and so much besides: other versions
+of the encoder, other settings and other devices give other bytes of the same picture."""
 
 
 def thumbnails_of(tiles: Sequence[Tile], decoded: torch.Tensor, side: int) -> list[bytes]:
@@ -43,12 +47,20 @@ def thumbnails_of(tiles: Sequence[Tile], decoded: torch.Tensor, side: int) -> li
 
 def thumbnail_of(pixels: NDArray[np.uint8], side: int) -> bytes:
     """A WebP file of one picture (H, W, 3) uint8, scaled down by area averages and bicubic interpolation."""
+    return _file_of(_scaled(pixels, side))
+
+
+def _scaled(pixels: NDArray[np.uint8], side: int) -> Image.Image:
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     height, width = size_of_thumbnail(pixels.shape[0], pixels.shape[1], side)
     if (width, height) != picture.size:
         picture = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return picture
+
+
+def _file_of(picture: Image.Image) -> bytes:
     buffer = BytesIO()
     picture.save(buffer, FORMAT, quality=QUALITY, method=METHOD)
     return buffer.getvalue()
@@ -75,3 +87,28 @@ def fault_of_thumbnail(file: bytes, size: tuple[int, int]) -> str | None:
     if (height, width) != size:
         return f"is {height}x{width} pixels, expected {size[0]}x{size[1]}"
     return None
+
+
+def fault_of_likeness(file: bytes, pixels: NDArray[np.uint8], side: int) -> str | None:
+    """What is wrong with a sound thumbnail of a picture (H, W, 3) uint8 that is not of it; None where it is.
+
+    Its error is held against that of a fresh one, so that it does not matter how hard a picture is to compress. A
+    picture that looks the same at this size is not told from it.
+    """
+    from PIL import Image
+
+    picture = _scaled(pixels, side)
+    fresh = _file_of(picture)
+    if file == fresh:
+        return None
+    exact = np.asarray(picture, np.float64)
+    errors = []
+    for content in (file, fresh):
+        with Image.open(BytesIO(content), formats=[FORMAT]) as shown:
+            errors.append(float(np.mean((np.asarray(shown.convert("RGB"), np.float64) - exact) ** 2)))
+    found, own = errors
+    if found <= WORSE * own + SLACK:
+        return None
+    return (
+        f"shows another picture than its latent decodes to: mean squared error {found:.0f}, a fresh one has {own:.0f}"
+    )

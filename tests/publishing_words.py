@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from forged import Records, forge
 
-from latentstore import CardChoices, Manifest
+from latentstore import CardChoices, Manifest, publish
+from latentstore.card.front_matter import Readme
 from latentstore.hashing import sha256_of
 from latentstore.manifest import SkippedInfo
 from latentstore.quarantine import SKIPPED, write_skipped
@@ -36,7 +38,7 @@ def paths_of(local: Path) -> set[str]:
 
 
 def missing_data(files: Mapping[str, bytes]) -> list[str]:
-    """What the manifests among these files promise and the files do not keep."""
+    """What the manifests and the card among these files promise and the files do not keep."""
     import hashlib
 
     wrong = []
@@ -49,7 +51,23 @@ def missing_data(files: Mapping[str, bytes]) -> list[str]:
             found = files.get(folder + info.path)
             if found is None or hashlib.sha256(found).hexdigest() != info.sha256:
                 wrong.append(folder + info.path)
-    return wrong
+    return [*wrong, *(pattern for pattern in _patterns(files) if not fnmatch.filter(files, pattern))]
+
+
+def _patterns(files: Mapping[str, bytes]) -> list[str]:
+    """Of the files that the card names, as `datasets` reads it."""
+    card = Readme.parse(files.get("README.md", b"").decode())
+    entries = card.data.get("configs") or ()
+    return [split["path"] for entry in entries for split in entry["data_files"]]
+
+
+def files_at(place: str) -> dict[str, bytes]:
+    """Every file at an fsspec URL or in a folder, by its path from there."""
+    import fsspec
+
+    files, root = fsspec.core.url_to_fs(place)
+    files.invalidate_cache()
+    return {path.removeprefix(root).lstrip("/"): files.cat_file(path) for path in files.find(root)}
 
 
 def same_files(one: Path, two: Path) -> bool:
@@ -71,6 +89,16 @@ def skip_some(local: Path, count: int = 2) -> str:
     replace(manifest, source=source, build=replace(manifest.build, skipped=skipped)).write(folder)
     write_skipped(folder, skipped)
     return f"{CONFIG}/{SKIPPED}"
+
+
+def push_once(folder: str, endpoint: str, token: str, cache: str) -> None:
+    """What `latentstore push` does, for a process of its own that a test may kill."""
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = False
+    constants.HF_HUB_DISABLE_XET = True
+    constants.HF_HUB_CACHE = cache
+    publish(folder, REPO, choices=LICENSED, endpoint=endpoint, token=token, patience=SOON)
 
 
 def append_like(local: Path) -> tuple[str, str]:

@@ -160,6 +160,19 @@ def test_a_vae_of_the_hub_is_named_with_its_commit(repository: Path) -> None:
     assert "c" * 40 in card
 
 
+def test_weights_that_come_with_the_package_are_said_to_and_no_others(repository: Path) -> None:
+    manifest = manifest_of(repository)
+    packaged = replace(manifest.vae, name="demo", channels=16, weights_sha256="a" * 64, repo=None)
+    others = (
+        manifest.vae,
+        replace(packaged, name="own"),
+        replace(packaged, channels=4),
+        replace(packaged, repo="a/b"),
+    )
+    says = ["come with the Python package" in render_card([replace(manifest, vae=vae)]) for vae in (packaged, *others)]
+    assert says == [True, False, False, False, False]
+
+
 def test_names_from_outside_stay_text(repository: Path) -> None:
     nasty = "<!-- latentstore:end --> | ``` <script> [a](b)"
     manifest = manifest_of(repository)
@@ -210,6 +223,14 @@ def test_the_histogram_counts_every_row_once(repository: Path) -> None:
         edges = [float(line.split()[0]) for line in block.splitlines()]
         assert edges[0] <= min(finite)
         assert edges[-1] <= max(finite) < edges[-1] + (edges[1] - edges[0])
+
+
+def test_the_code_begins_with_the_split_to_train_on(repository: Path) -> None:
+    manifest = manifest_of(repository)
+    splits = {"a_test": manifest.splits["train"], "train": manifest.splits["train"]}
+    assert 'split="train")' in render_card([replace(manifest, splits=splits)])
+    renamed = replace(manifest, splits={"validation": manifest.splits["train"]})
+    assert 'split="validation")' in render_card([renamed])
 
 
 def test_equal_scores_have_no_histogram(repository: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forged import Records, forge
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -29,6 +32,7 @@ from latentstore import (
     open_store,
     verify,
 )
+from latentstore.checks.interface import CheckResult
 from latentstore.containers.interface import ShardSchema
 from latentstore.containers.parquet import ROWS_WITH_THUMBNAILS, rows_together, write_parquet
 from latentstore.containers.parquet_pages import column_chunks
@@ -37,7 +41,7 @@ from latentstore.errors import DamagedShardError, PlanMismatchError, RequestErro
 from latentstore.pictures import decoded_uint8
 from latentstore.records import LatentRecord
 from latentstore.shards import blocks_of
-from latentstore.thumbnails import fault_of_thumbnail, size_of_thumbnail, thumbnail_of
+from latentstore.thumbnails import fault_of_likeness, fault_of_thumbnail, size_of_thumbnail, thumbnail_of
 
 SIDE = 24
 LAYOUTS = [(row.name, layout) for row in CONTAINERS.values() for layout in row.layouts]
@@ -116,6 +120,23 @@ def test_a_fault_says_what_was_found() -> None:
     buffer = BytesIO()
     Image.fromarray(smooth_picture(20, 30)).save(buffer, "PNG")
     assert fault_of_thumbnail(buffer.getvalue(), (20, 30)) == "is no WebP picture that can be decoded"
+
+
+def test_a_thumbnail_of_another_picture_is_told_from_one_of_another_encoder() -> None:
+    pictures = [smooth_picture(100, 130, seed=seed) for seed in range(4)]
+    for picture in pictures:
+        for quality in (20, 50, 80):
+            buffer = BytesIO()
+            Image.fromarray(picture).resize((40, 31), Image.Resampling.BOX).save(buffer, "WEBP", quality=quality)
+            assert fault_of_likeness(buffer.getvalue(), picture, 40) is None
+        for other in pictures:
+            fault = fault_of_likeness(thumbnail_of(other, 40), picture, 40)
+            assert (fault is None) == (other is picture)
+    assert fault is None
+    fault = fault_of_likeness(thumbnail_of(pictures[0], 40), pictures[1], 40)
+    assert re.fullmatch(
+        r"shows another picture than its latent decodes to: mean squared error \d+, a fresh one has \d+", fault or ""
+    )
 
 
 # In a dataset -------------------------------------------------------------------------------------------------------
@@ -337,3 +358,37 @@ def test_a_source_with_a_column_of_that_name_is_refused_only_where_there_are_thu
     )
     assert with_column.schema.repeated_name is None
     assert replace(with_column.schema, thumbnail=True).repeated_name == "thumbnail"
+
+
+def likeness_of(folder: Path, **request: Any) -> CheckResult:
+    """What `verify` says of the likeness of the thumbnails."""
+    return next(result for result in verify(folder, **request).results if result.check == "likeness")
+
+
+def exchange_two(records: Records) -> Records:
+    """The thumbnails of the first and the last row of a shard."""
+    first, *between, last = records
+    return [replace(first, thumbnail=last.thumbnail), *between, replace(last, thumbnail=first.thumbnail)]
+
+
+@pytest.mark.parametrize("container", ["parquet", "webdataset"])
+def test_exchanged_thumbnails_are_found_without_the_source_and_both_rows_named(container: str, tmp_path: Path) -> None:
+    pictures = write_pictures(tmp_path / "pictures", {f"{n}.png": (40, 56) for n in range(12)})
+    source = folder_source(str(pictures))
+    build_scenes(tmp_path / "out", source=source, container=CONTAINERS[container], config="own", thumbnail=SIDE)
+    folder = tmp_path / "out" / "own"
+    shutil.rmtree(pictures)
+    assert likeness_of(folder, depth="full").note == "12 thumbnails held against what their rows decode to"
+    assert likeness_of(folder, sample=5).note == "5 thumbnails held against what their rows decode to"
+    forge(folder, exchange_two, shard=0)
+    result = likeness_of(folder, depth="full")
+    assert result.status == "failed"
+    rows = Manifest.read(folder).splits["train"].shards[0].rows
+    assert [re.findall(r"row (\d+) \(", finding.message) for finding in result.findings] == [["0"], [str(rows - 1)]]
+    assert likeness_of(folder, depth="quick").note == "not part of depth quick"
+
+
+def test_thumbnails_of_numbers_that_were_rounded_unmeasured_are_not_called_wrong(tmp_path: Path) -> None:
+    build_scenes(tmp_path / "from", thumbnail=SIDE)
+    convert(tmp_path / "from", tmp_path / "to", storage=STORAGES["int8"], measure=False)
+    assert likeness_of(tmp_path / "to").note.endswith("the thumbnails are those of before")

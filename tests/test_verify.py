@@ -99,6 +99,11 @@ def exchanged_latents(records: Records) -> Records:
     return [replace(first, latent=second.latent), replace(second, latent=first.latent), *rest]
 
 
+def exchanged_thumbnails(records: Records) -> Records:
+    first, second, *rest = records
+    return [replace(first, thumbnail=second.thumbnail), replace(second, thumbnail=first.thumbnail), *rest]
+
+
 def better_scores(records: Records) -> Records:
     return [replace(record, scores={**record.scores, "psnr": record.scores["psnr"] + 3}) for record in records]
 
@@ -304,6 +309,7 @@ DAMAGES = [
     Damage("thumbnails", FIRST, forged(first_row(thumbnail=picture(24, 23))), "one of another size", "int8"),
     Damage("thumbnails", FIRST, forged(first_row(thumbnail=picture(24, 24)[:-9])), "one that was cut short", "int8"),
     Damage("thumbnails", MANIFEST, edited("size.thumbnail_bytes", 1), "bytes that are not those", "int8"),
+    Damage("likeness", FIRST, forged(exchanged_thumbnails), "two thumbnails exchanged", "int8"),
     Damage("provenance", MANIFEST, edited("build.plan.thumbnail", 25), "another side than planned", "int8"),
     Damage("manifest", MANIFEST, edited("size.thumbnail_bytes", 0), "thumbnails that take no bytes", "int8"),
     Damage("manifest", MANIFEST, edited("size.thumbnail_bytes", 9), "bytes of thumbnails that there are none of"),

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from latentstore.card.use import is_tar, latent_column
-from latentstore.card.words import plain_text, shape_in_words, table, vae_repo
+from latentstore.card.words import is_packaged, plain_text, shape_in_words, table, vae_repo
 from latentstore.normalisation import KINDS
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def _rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "VAE", f"{plain_text(vae.name)}, `{vae.class_name}`{where}{folder}"
     if vae.repo and not repo:
         yield "", "weights that its builder had at hand; the sha256 says which"
+    if is_packaged(vae):
+        yield "", "its weights come with the Python package `latentstore`"
     if repo:
         yield "revision", f"`{vae.revision}`" if vae.revision else "not recorded"
     yield "weights, sha256", f"`{vae.weights_sha256}`" if vae.weights_sha256 else "it has no weights"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from latentstore.manifest import Manifest
 
+CLASSES = 12
+"""Names of classes that are listed."""
 REASONS = 5
 """Reasons for leaving out pictures that are listed."""
 
@@ -31,7 +33,7 @@ REASONS = 5
 def section(manifest: Manifest, scores: Sequence[float | None] | None) -> Iterator[str]:
     """The whole section of a config; ``scores`` is the PSNR of every row, where it is at hand."""
     yield from (f"## {manifest.config}", "")
-    yield f"![originals, reconstructions, difference]({manifest.config}/preview.png)"
+    yield f"![originals, reconstructions, difference]({manifest.config}/{manifest.preview})"
     yield ""
     yield "The best, the median and the worst picture by PSNR: original, reconstruction, enhanced difference."
     yield ""
@@ -87,7 +89,7 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
     rows.append(("pictures found", ", ".join(f"{count:,} {name}" for name, count in source.images.items())))
     rows.append(("rows", rows_in_words(manifest)))
     if source.classes is not None:
-        rows.append(("classes", f"{len(source.classes):,}"))
+        rows.append(("classes", _classes(source.classes)))
     rows += [("against what its publisher states", plain_text(line)) for line in source.ingest if "expected" in line]
     rows.append(("left out", _skipped(manifest)))
     duplicates = duplicates_sentence(build.duplicates)
@@ -98,6 +100,12 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
     rows.append(("encoded", f"on {environment.device} in {environment.dtype}, in batches of {build.batch_size}"))
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in environment.versions.items())))
     yield from table(("", ""), rows)
+
+
+def _classes(names: Sequence[str]) -> str:
+    """How many, and what the first are called; all are in the front matter."""
+    more = ", …" if len(names) > CLASSES else ""
+    return f"{len(names):,}: {', '.join(plain_text(name) for name in names[:CLASSES])}{more}"
 
 
 def _skipped(manifest: Manifest) -> str:

@@ -51,7 +51,7 @@ def use(manifests: Sequence[Manifest], place: Place, default: str | None) -> Ite
     first = next((manifest for manifest in manifests if manifest.config == default), manifests[0])
     remark = f"  # {PATH}: the folder of this file" if place.repo is None else ""
     yield from ("## Use", "", "```python", "from latentstore import load_latents", "")
-    split = _split(first)
+    split = first.first_split
     yield f"ds = load_latents({_text(place.for_us)}, {_text(first.config)}, split={_text(split)}){remark}"
     yield 'batch = next(iter(ds.loader(batch_size=64, shuffle=True)))  # batch["latent"]: float32, in model space'
     yield 'images = ds.decode(batch["latent"][:4])  # (4, 3, H, W) in [0, 1]; loads the VAE'
@@ -64,7 +64,7 @@ def use(manifests: Sequence[Manifest], place: Place, default: str | None) -> Ite
 
 
 def _with_datasets(manifest: Manifest, place: Place) -> Iterator[str]:
-    split = _text(_split(manifest))
+    split = _text(manifest.first_split)
     revision = f", revision={_text(place.revision)}" if place.repo and place.revision else ""
     where = f"{_text(place.repo or PATH)}, {_text(manifest.config)}, split={split}{revision}"
     yield "Without this library, `datasets` gives the raw latents as they are stored. How they become what a denoiser"
@@ -82,7 +82,7 @@ def _with_webdataset(manifests: Sequence[Manifest], loadable: Sequence[Manifest]
     if not tars:
         return
     first = tars[0]
-    split = _split(first)
+    split = first.first_split
     files = f"{first.config}/{_numbered([shard.path for shard in first.splits[split].shards])}"
     if first in loadable:
         yield "The tar files are those that `webdataset` reads; in `cls`, -1 is a picture without a class:"
@@ -110,11 +110,6 @@ def latent_column(manifest: Manifest) -> str:
 def is_tar(manifest: Manifest) -> bool:
     """Whether its shards are tar files."""
     return CONTAINERS[manifest.storage.container].builder == TAR_BUILDER
-
-
-def _split(manifest: Manifest) -> str:
-    """The first split with rows."""
-    return next((name for name, info in manifest.splits.items() if info.rows), next(iter(manifest.splits)))
 
 
 def _numbered(names: Sequence[str]) -> str:

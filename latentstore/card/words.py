@@ -73,6 +73,12 @@ def vae_repo(vae: VaeInfo) -> str | None:
     return vae.repo if known or vae.revision else None
 
 
+def is_packaged(vae: VaeInfo) -> bool:
+    """Whether its weights come with this library, and it is no checkpoint from elsewhere that is called so."""
+    row = VAES.get(vae.name)
+    return row is not None and bool(row.packaged) and not vae.repo and vae.channels == row.channels
+
+
 def hub_link(repo: str, *, kind: str = "") -> str:
     """A link to a page of the Hub; ``kind`` is ``datasets/`` for a dataset."""
     return f"[{repo}](https://huggingface.co/{kind}{repo})"

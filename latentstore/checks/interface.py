@@ -13,8 +13,10 @@ import numpy as np
 
 from latentstore.errors import VaeError, WrongVaeError
 from latentstore.remeasure import Originals, Unavailable, originals_of
+from latentstore.thumbnails import fault_of_likeness
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
     from latentstore.containers.interface import ShardReader
@@ -134,6 +136,10 @@ class Inspection:
     """Of every shard whose latents are sound, by path."""
     thumbnail_bytes: dict[str, int] = field(default_factory=dict)
     """Of the thumbnails in every shard whose thumbnails were read, by path."""
+    thumbnails: dict[int, bytes] = field(default_factory=dict)
+    """The sound ones of those rows of the index that are compared with what they decode to."""
+    likenesses: dict[int, str] = field(default_factory=dict)
+    """What is wrong with each thumbnail that was compared so; empty where nothing is."""
     pictures: dict[int, str] = field(default_factory=dict)
     """What is wrong with the source picture of each row that was compared with it; empty where nothing is."""
     left_out: frozenset[str] = frozenset()
@@ -181,6 +187,14 @@ class Inspection:
             raise Unavailable("no row was drawn: the sample is 0")
         return rows
 
+    @cached_property
+    def watched_rows(self) -> NDArray[np.int64]:
+        """Those that are drawn where all shards are sound, known before any is looked at, ascending."""
+        rows = np.arange(sum(info.rows for _, info in self.shards()))
+        if self.request.depth == FULL:
+            return rows
+        return np.sort(np.random.default_rng(self.request.seed).permutation(len(rows))[: self.request.sample])
+
     def model(self) -> Vae:
         """The recorded VAE, loaded once; Unavailable where it is not at hand, WrongVaeError where it is another."""
         if not self._model:
@@ -191,6 +205,15 @@ class Inspection:
             except VaeError as error:
                 raise Unavailable(f"the VAE is not at hand: {error}") from error
         return self._model[0]
+
+    def compare_thumbnails(self, rows: Sequence[int], decoded: torch.Tensor) -> None:
+        """Note what is wrong with the thumbnails of these rows; ``decoded`` is theirs, (N, 3, H, W) uint8."""
+        pictures = decoded.permute(0, 2, 3, 1).cpu().numpy()
+        for row, picture in zip(rows, pictures, strict=True):
+            file = self.thumbnails.get(row)
+            if file is not None:
+                true = picture[: self.index["height"][row], : self.index["width"][row]]
+                self.likenesses[row] = fault_of_likeness(file, true, self.manifest.thumbnail) or ""
 
     def originals(self) -> Originals:
         """The source pictures, opened once; Unavailable where they are not at hand, SourceError where they differ."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.checks.interface import Finding, Findings, Inspection, ShardNumbers, ShardVisit, some
+from latentstore.hashing import crc32_of
 from latentstore.manifest import FILE_NAME, ChannelNumbers
 from latentstore.shard_totals import channel_numbers
-from latentstore.shards import crc32_of
 from latentstore.statistics import ChannelStatistics
 from latentstore.value_counts import NumbersTally
 

@@ -42,9 +42,16 @@ def check_quality(inspection: Inspection) -> Findings:
             f"the source holds other pictures than those that were encoded, see `source` ({error})"
         ) from error
     measured = 0
-    for done, row in enumerate(
-        remeasured(inspection.store, index, rows, model=inspection.model(), originals=originals, scorers=scorers), 1
-    ):
+    again = remeasured(
+        inspection.store,
+        index,
+        rows,
+        model=inspection.model(),
+        originals=originals,
+        scorers=scorers,
+        look=inspection.compare_thumbnails,
+    )
+    for done, row in enumerate(again, 1):
         inspection.tell(done, len(rows))
         inspection.pictures[row.row] = row.changed
         if row.changed:

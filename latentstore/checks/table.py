@@ -101,6 +101,13 @@ CHECKS = NamedTable(
             depth=NORMAL,
         ),
         CheckRow(
+            "likeness",
+            "thumbnails of a sample (at full depth: every one) are of what their rows decode to",
+            thumbnails.check_likeness,
+            needs=("columns", "rows", "latents", "thumbnails", "identity"),
+            depth=NORMAL,
+        ),
+        CheckRow(
             "source",
             "source pictures have the recorded sha256: those of the sample, or all where a source is named",
             quality.check_source,

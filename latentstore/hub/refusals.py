@@ -238,7 +238,10 @@ REFUSALS = NamedTable(
         RefusalRow(
             "name taken",
             _answered(409),
-            lambda asked, error: f"{asked.repo} cannot be {asked.verb}, the name is taken: {words_of(error)}.",
+            lambda asked, error: (
+                f"{asked.repo} cannot be {asked.verb}: the name is taken ({words_of(error)}); choose another one, or "
+                "type: hf auth login, as someone who may read what is there."
+            ),
         ),
         RefusalRow(
             "busy",

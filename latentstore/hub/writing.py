@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 MAIN = "main"
+EXISTS = 409
 SOMEONE_ELSE = 412
 """The branch has moved since it was read."""
 
@@ -169,11 +170,16 @@ class HubRepository:
     # Writing ---------------------------------------------------------------------------------------------------------
 
     def create(self, *, private: bool | None) -> None:
-        """Make the repository, where there is none yet."""
-        self._asked(
-            lambda: self._api.create_repo(self.repo, repo_type="dataset", private=private, exist_ok=True),
-            self._about("written"),
-        )
+        """Make the repository, where there is none yet; PublishError where there is one that may not be read."""
+
+        def make() -> None:
+            try:
+                self._api.create_repo(self.repo, repo_type="dataset", private=private)
+            except Exception as error:
+                if status_of(error) != EXISTS or self.is_public() is None:
+                    raise  # else someone has made it meanwhile, or this very request, whose answer was lost
+
+        self._asked(make, self._about("written"))
 
     def create_branch(self, name: str) -> None:
         """Make a branch that begins at the main one's head."""

@@ -60,6 +60,7 @@ def drop(
         raise RequestError(place.absence(state))
     if not plan.deletions:
         raise unknown_name("config", config, published_configs(state))
+    place.accept_state(state, plan, how)
     if confirm is not None and not dry_run:
         confirm(plan)
     done = state if dry_run else journey.until_done(state, plan)
@@ -72,6 +73,7 @@ def drop(
         deleted=plan.deletions,
         bytes=plan.bytes,
         pull_request=place.pull_request,
+        pull_request_revision=place.pull_request_revision,
         tags=() if dry_run else place.tag(done, how),
         dry_run=dry_run,
     )

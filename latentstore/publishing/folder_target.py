@@ -1,15 +1,18 @@
 """A folder on any file system as a place to publish: a bucket, a mounted disk, memory.
 
 There are no commits, so the order of steps keeps readers from harm: the manifest of a config goes first, then its data
-comes, then its manifest again, and the card last. ``<config>/.publishing.json`` says meanwhile which files have
-arrived, so that what was interrupted goes on where it was.
+comes and is read back, then its manifest comes again, and the card last. ``<config>/.publishing.json`` says meanwhile
+which files have arrived, so that what was interrupted goes on where it was, and who is at work. No lock can be had in a
+bucket, and nobody can tell there whether who was interrupted will come back; so whoever comes later takes the config
+over, and who was before finds that out before the next step and stops.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,22 +23,28 @@ from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.fsspec_writing import WritableFolder, local_url
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.publishing.interface import Access, Sending
-from latentstore.publishing.own_files import BESIDE, listed_files
+from latentstore.publishing.own_files import is_beside, listed_files
 from latentstore.publishing.records import Progress, PublishPlan, PublishProgress, TargetState
+from latentstore.retries import PassingError
 
 ARRIVED = ".publishing.json"
 LARGEST_TEXT = 256 << 20
-READ_WHOLE = (CARD, FILE_NAME, *BESIDE, ARRIVED)
-"""Files whose content no manifest tells."""
+READ_WHOLE = (CARD, FILE_NAME, ARRIVED)
+"""Files whose content no manifest tells, besides those of ``own_files.is_beside``."""
 
 
 @dataclass
 class FolderTarget:
-    """A repository's folder at an fsspec URL. Two who publish there at the same time are not kept apart."""
+    """A repository's folder at an fsspec URL."""
 
     folder: WritableFolder
+    _writer: str = field(default_factory=lambda: secrets.token_hex(8), init=False)
+    """Who this is among those who publish there at the same time."""
+    _done: set[str] = field(default_factory=set, init=False)
+    """Configs that this process has put there whole. What is there instead since is someone else's."""
     _sent: dict[str, LocalFile] = field(default_factory=dict, init=False, repr=False)
-    """What this process put there: of a file that is not as its manifest says nothing else knows the sha256."""
+    """What this process put there and found there again: of a file that is not as its manifest says nothing else knows
+    the sha256."""
 
     @property
     def name(self) -> str:
@@ -57,6 +66,11 @@ class FolderTarget:
         """There are none."""
         return ""
 
+    @property
+    def pull_request_revision(self) -> str:
+        """There are none."""
+        return ""
+
     def accept(self, how: Sending) -> None:
         """RequestError for what only the Hub has."""
         given = {"--create-pr": how.create_pr, "--tag": how.tag is not None, "--private": how.private is not None}
@@ -67,8 +81,14 @@ class FolderTarget:
     def state(self) -> TargetState:
         """All files; the sha256 of data is the manifest's word, or that of ``.publishing.json`` while there is one."""
         sizes = self.folder.tree()
+        unfinished = frozenset(_config_of(path) for path in sizes if path.endswith(f"/{ARRIVED}"))
+        return TargetState(bool(sizes), files=self._files(sizes), unfinished=unfinished)
+
+    def _files(self, sizes: Mapping[str, int]) -> dict[str, RemoteFile]:
+        """What is known of these files, which are all of a config or of all of them."""
         known: dict[str, str] = {}
-        contents = {path: self._whole(path) for path in sizes if path.rpartition("/")[2] in READ_WHOLE}
+        names = {path: path.rpartition("/")[2] for path in sizes}
+        contents = {path: self._whole(path) for path, name in names.items() if name in READ_WHOLE or is_beside(name)}
         for path, content in sorted(contents.items(), key=lambda found: found[0].endswith(ARRIVED)):
             known[path] = hashlib.sha256(content).hexdigest()
             if path.endswith(f"/{FILE_NAME}"):
@@ -78,15 +98,18 @@ class FolderTarget:
                 config = path.removesuffix(ARRIVED)
                 known = {name: sha for name, sha in known.items() if not name.startswith(config) or name in contents}
                 known.update(_told_by_journal(content))
-        known.update({path: file.sha256 for path, file in self._sent.items() if sizes.get(path) == file.bytes})
-        files = {path: RemoteFile(path, size, known.get(path)) for path, size in sizes.items()}
-        return TargetState(bool(sizes), files=files)
+        mine = {path for path, file in self._sent.items() if known.get(path) == file.sha256}
+        for path, file in self._sent.items():
+            # Where the manifest beside it is another's, so may this be.
+            if f"{_config_of(path)}/{FILE_NAME}" in mine and sizes.get(path) == file.bytes:
+                known.setdefault(path, file.sha256)
+        return {path: RemoteFile(path, size, known.get(path)) for path, size in sizes.items()}
 
     def absence(self, state: TargetState) -> str:  # noqa: ARG002
         """That nothing is there, or may be read."""
         return f"There is nothing at {self.name} that you may read: check the name of the bucket or folder."
 
-    def accept_tag(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
+    def accept_state(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
         """There are none, and ``accept`` has said so."""
 
     def _whole(self, path: str) -> bytes:
@@ -106,61 +129,157 @@ class FolderTarget:
         """Nothing: the folder comes with its first file."""
 
     def send(self, state: TargetState, plan: PublishPlan, how: Sending, tell: Progress) -> None:  # noqa: ARG002
-        """Config by config; the card at the end."""
+        """Config by config; the card at the end, but before a config goes that it must not name any more."""
         done = 0
-        for config in sorted({_config_of(path) for path in _touched(plan)} - {""}):
-            adds = [file for file in plan.adds if _config_of(file.path) == config]
-            data = [file for file in adds if not file.path.endswith(f"/{FILE_NAME}")]
-            deletions = [path for path in plan.deletions if _config_of(path) == config]
-            journal = f"{config}/{ARRIVED}"
-            arrived = {file.path: file.sha256 for file in plan.unchanged if _config_of(file.path) == config}
-            if data or deletions:
-                self._note(journal, arrived)
-                self.folder.remove(f"{config}/{FILE_NAME}")
-            for file in data:
-                self.folder.put(file)
-                arrived[file.path] = file.sha256
-                self._sent[file.path] = file
-                self._note(journal, arrived)
-                done += file.bytes
-                tell(PublishProgress("send", file.path, done, plan.bytes))
-            for path in deletions:
-                self.folder.remove(path)
-            self._manifest(config, adds, plan, removed=bool(data or deletions))
-            self.folder.remove(journal)
+        removed = {_config_of(path) for path in plan.deletions if path.endswith(f"/{FILE_NAME}")}
+        configs = sorted(({_config_of(path) for path in _touched(plan)} | plan.unfinished) - {""})
+        for config in configs if removed else ():
+            self._refuse_other_state(state, config)
+        if removed:
+            self._card(state, plan, tell)
+        for config in configs:
+            done = self._config(state, plan, config, done, tell)
+        if not removed:
+            self._card(state, plan, tell)
+
+    def _config(self, state: TargetState, plan: PublishPlan, config: str, done: int, tell: Progress) -> int:
+        """One config; the bytes that are sent after it."""
+        adds = [file for file in plan.adds if _config_of(file.path) == config]
+        unchanged = [file for file in plan.unchanged if _config_of(file.path) == config]
+        # One that did not change is put back.
+        manifest = next((file for file in (*adds, *unchanged) if file.path == f"{config}/{FILE_NAME}"), None)
+        data = [file for file in adds if file is not manifest]
+        kept = [file for file in unchanged if file is not manifest]
+        deletions = [path for path in plan.deletions if _config_of(path) == config]
+        if config in self._done:
+            raise PublishError(self._taken_over(config))
+        self._refuse_other_state(state, config)
+        arrived = {file.path: file.sha256 for file in kept}
+        self._note(config, arrived)
+        before = self.folder.stamps(f"{config}/")
+        if data or deletions or config in state.unfinished:
+            self.folder.remove(f"{config}/{FILE_NAME}")
+        for file in data:
+            self._refuse_other_writer(config)
+            self.folder.put(file)
+            arrived[file.path] = file.sha256
+            self._refuse_other_writer(config)
+            self._note(config, arrived)
+            done += file.bytes
+            tell(PublishProgress("send", file.path, done, plan.bytes))
+        for path in deletions:
+            self._refuse_other_writer(config)
+            self.folder.remove(path)
+        # Of what came before an interruption nobody has read anything back.
+        self._read_back(config, [*data, *(kept if config in state.unfinished else ())], arrived, tell)
+        after = self.folder.stamps(f"{config}/")
+        self._refuse_other_writer(config)
+        if any(before.get(file.path) != after.get(file.path) for file in kept):
+            raise PassingError(f"{self.name}/{config} was changed by someone else meanwhile")
+        if manifest is not None:
+            self.folder.put(manifest)
+            self._sent[manifest.path] = manifest
+            self._take_back_late(manifest, [*data, *kept], after)
+        self.folder.remove(f"{config}/{ARRIVED}")
+        self._done.add(config)
+        return done
+
+    def _take_back_late(self, manifest: LocalFile, files: Sequence[LocalFile], stamps: Mapping[str, str]) -> None:
+        """PublishError, and no manifest, where somebody else took the config over just before it came.
+
+        That the journal has gone is no harm where no file has changed: who finds all done tidies up.
+        """
+        config = _config_of(manifest.path)
+        writer, now = self._writer_there(config), self.folder.stamps(f"{config}/")
+        changed = any(now.get(file.path) != stamps.get(file.path) for file in files)
+        if writer == self._writer or (writer is None and not changed):
+            return
+        if self._is_there(manifest):
+            self.folder.remove(manifest.path)
+        raise PublishError(self._taken_over(config))
+
+    def _is_there(self, file: LocalFile) -> bool:
+        """Whether a small file lies there just as it was sent."""
+        return bool(self.folder.stamps(file.path)) and self._whole(file.path) == file.source
+
+    def _card(self, state: TargetState, plan: PublishPlan, tell: Progress) -> None:
+        """What lies beside the configs, unless someone has changed it since it was read."""
         for file in plan.adds:
             if not _config_of(file.path):
+                if file.path == CARD:
+                    self._refuse_other_card(state)
                 self.folder.put(file)
                 tell(PublishProgress("commit", file.path, plan.bytes, plan.bytes))
 
-    def _manifest(self, config: str, adds: Iterable[LocalFile], plan: PublishPlan, *, removed: bool) -> None:
-        """The manifest of a config whose data is there; also one that did not change but was taken away."""
-        path = f"{config}/{FILE_NAME}"
-        if path in plan.deletions:
-            return
-        for file in (*adds, *(plan.unchanged if removed else ())):
-            if file.path == path:
-                self.folder.put(file)
+    def _note(self, config: str, arrived: Mapping[str, str]) -> None:
+        """Say what has arrived, and that it is this process which is at work."""
+        content = {"writer": self._writer, "sha256": arrived}
+        self.folder.put(LocalFile.of_text(f"{config}/{ARRIVED}", json.dumps(content, indent=1) + "\n"))
 
-    def _note(self, journal: str, arrived: Mapping[str, str]) -> None:
-        self.folder.put(LocalFile.of_text(journal, json.dumps({"sha256": arrived}, indent=1) + "\n"))
+    def _refuse_other_writer(self, config: str) -> None:
+        """PublishError where someone else has begun to publish this config since."""
+        if self._writer_there(config) != self._writer:
+            raise PublishError(self._taken_over(config))
 
-    def confirm(self, state: TargetState, sent: Sequence[LocalFile], tell: Progress) -> None:
-        """Read back what was sent: no file system tells the sha256 of what it has."""
+    def _writer_there(self, config: str) -> str | None:
+        """Who is at work on a config; None where nobody says so."""
+        journal = f"{config}/{ARRIVED}"
+        return _writer_of(self._whole(journal)) if self.folder.stamps(journal) else None
+
+    def _taken_over(self, config: str) -> str:
+        return (
+            f"Someone else began to publish {config} to {self.name} while this push was at it; it has stopped and "
+            "leaves it to them: wait until they are done, then type the same command again to have yours in its place."
+        )
+
+    def _refuse_other_state(self, state: TargetState, config: str) -> None:
+        """PassingError where a config is not any more as it was when the plan was made: look, and plan again."""
+        start = f"{config}/"
+        sizes = {path: size for path, size in self.folder.tree().items() if path.startswith(start)}
+        if self._files(sizes) != {path: file for path, file in state.files.items() if path.startswith(start)}:
+            raise PassingError(f"{self.name}/{config} was changed by someone else meanwhile")
+
+    def _refuse_other_card(self, state: TargetState) -> None:
+        """PassingError where the card is another than the one whose words were kept."""
+        before = state.files.get(CARD)
+        there = CARD in self.folder.stamps(CARD)
+        now = hashlib.sha256(self._whole(CARD)).hexdigest() if there else None
+        if now != (before.sha256 if before is not None else None):
+            raise PassingError(f"{self.name}/{CARD} was changed by someone else meanwhile")
+
+    def _read_back(self, config: str, sent: Sequence[LocalFile], arrived: dict[str, str], tell: Progress) -> None:
+        """PublishError, while there is no manifest, unless what was sent lies there: no file system tells a sha256."""
+        wrong = self._wrong(self.folder.tree(), sent, tell)
+        self._sent.update((file.path, file) for file in sent if file.path not in wrong)
+        if wrong:
+            self._refuse_other_writer(config)  # who came later may have put them there
+            self._note(config, {path: sha256 for path, sha256 in arrived.items() if path not in wrong})
+            raise PublishError(
+                f"{self.name} has other contents than were sent: {some(wrong)}; see whether it is sound, then type the "
+                "same command again: they are sent again."
+            )
+
+    def _wrong(self, sizes: Mapping[str, int], sent: Sequence[LocalFile], tell: Progress) -> list[str]:
+        """Paths of files that are not there as they were sent; each is read."""
         total, done, wrong = sum(file.bytes for file in sent), 0, []
         for file in sent:
-            there = state.files.get(file.path)
-            if (
-                there is None
-                or there.bytes != file.bytes
-                or self.folder.sha256_of(file.path, there.bytes) != file.sha256
-            ):
+            size = sizes.get(file.path)
+            if size != file.bytes or self.folder.sha256_of(file.path, size) != file.sha256:
                 wrong.append(file.path)
             done += file.bytes
             tell(PublishProgress("confirm", file.path, done, total))
+        return wrong
+
+    def confirm(self, state: TargetState, sent: Sequence[LocalFile], tell: Progress) -> None:
+        """That manifests and card lie there as sent; the data was read back before its manifest was put there."""
+        sizes = {path: file.bytes for path, file in state.files.items()}
+        texts = [file for file in sent if isinstance(file.source, bytes)]
+        lost = [file.path for file in sent if file not in texts and sizes.get(file.path) != file.bytes]
+        wrong = [*lost, *self._wrong(sizes, texts, tell)]
         if wrong:
             raise PublishError(
-                f"{self.name} has other contents than were sent: {some(wrong)}; see whether it is sound."
+                f"{self.name} has other contents than were sent: {some(wrong)}; see latentstore verify, then type the "
+                "same command again."
             )
 
     def tag(self, state: TargetState, how: Sending) -> tuple[str, ...]:  # noqa: ARG002
@@ -187,6 +306,14 @@ def _told_by_journal(content: bytes) -> dict[str, str]:
         return {str(path): str(sha) for path, sha in json.loads(content)["sha256"].items()}
     except (ValueError, KeyError, AttributeError, TypeError):
         return {}  # cut by the interruption: everything is sent again
+
+
+def _writer_of(content: bytes) -> str | None:
+    """Who wrote a journal; None where it does not say."""
+    try:
+        return str(json.loads(content)["writer"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _touched(plan: PublishPlan) -> list[str]:

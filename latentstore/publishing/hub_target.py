@@ -29,6 +29,7 @@ FILES_A_GROUP = 8
 BYTES_A_GROUP = 1 << 30
 REF_NAME = re.compile(r"(?!.*(\.\.|//|\.lock(/|$)))\w[\w./+-]*(?<![./])")
 """What git allows in the name of a branch or tag, and a little less."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
 FORMAT_TAG = f"format-v{FORMAT_VERSION}"
 
 
@@ -39,8 +40,10 @@ class HubTarget:
     repository: HubRepository
     revision: str = MAIN
     pull_request: str = ""
-    _opened_by: str = field(default="", init=False)
+    pull_request_revision: str = field(default="", init=False)
     """``refs/pr/N`` once a pull request was opened: that is where all goes on."""
+    _made: str = field(default="", init=False)
+    """The commit that this process made last, if nothing went wrong since. What others put on top of it is theirs."""
 
     @property
     def name(self) -> str:
@@ -61,12 +64,12 @@ class HubTarget:
         return self.repository.repo
 
     def state(self) -> TargetState:
-        """The head of the branch, or of the main one for a branch that is not there yet."""
+        """The head of the branch, or of the main one for a branch that is not there; after a commit, that commit."""
         is_public = self.repository.is_public()
         if is_public is None:
             return TargetState(exists=False)
-        at = self._opened_by or self.revision
-        head = self.repository.head(at)
+        at = self.pull_request_revision or self.revision
+        head = self._made or self.repository.head(at)
         branch_exists = head is not None
         head = head or self.repository.head(MAIN)
         if head is None:
@@ -94,6 +97,11 @@ class HubTarget:
                     f"{option} {name!r} is no name that git takes: expected letters, digits, '-', '_', '.' and '/', "
                     "beginning and ending with a letter or digit."
                 )
+        if COMMIT.fullmatch(self.revision):
+            raise RequestError(
+                f"{self.revision[:12]}… is a commit, which stays what it is: give a branch, or leave out the revision "
+                "for the main one."
+            )
         if how.create_pr and self.revision != MAIN:
             raise RequestError("A pull request goes to the main branch: leave out --revision or --create-pr.")
         if how.tag is not None and how.create_pr:
@@ -104,11 +112,19 @@ class HubTarget:
         about = Asked(self.repository.repo, self.repository.endpoint_in_use, self.revision)
         return REFUSALS["no revision" if state.exists else "no repository"].sentence(about, Exception())
 
-    def accept_tag(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
-        """A tag is not taken from another commit; that of the very state that is there may be asked for again."""
-        if how.tag is None or not state.exists:
+    def accept_state(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
+        """Only a branch goes on. A tag is not taken from another commit; that of this very state may be asked for."""
+        if not state.exists or (self.revision == MAIN and how.tag is None):
             return
-        found = self.repository.tags().get(how.tag)
+        tags = self.repository.tags()
+        if self.revision in tags:
+            raise PublishError(
+                f"{self.revision!r} is a tag of {self.repository.repo}, which stays what it is: give a branch, or "
+                "leave out the revision for the main one."
+            )
+        if how.tag is None:
+            return
+        found = tags.get(how.tag)
         if found is not None and not (plan.is_done and found == state.head):
             raise PublishError(self.repository.tag_taken(how.tag, found))
 
@@ -121,8 +137,8 @@ class HubTarget:
 
     def send(self, state: TargetState, plan: PublishPlan, how: Sending, tell: Progress) -> None:
         """Contents first, which no reader sees; then the commit that names them all."""
-        at = self._opened_by or self.revision
-        opening = how.create_pr and not self._opened_by
+        at = self.pull_request_revision or self.revision
+        opening = how.create_pr and not self.pull_request_revision
         done, total = 0, plan.bytes
         for group in groups_of([file for file in plan.adds if not isinstance(file.source, bytes)]):
             self.repository.send(group, at, create_pr=opening)
@@ -145,14 +161,15 @@ class HubTarget:
     def _commit(
         self, files: Sequence[LocalFile], deletions: Sequence[str], message: str, parent: str, how: Sending
     ) -> str:
-        opening = how.create_pr and not self._opened_by
+        opening = how.create_pr and not self.pull_request_revision
+        self._made = ""
         try:
             made = self.repository.commit(
                 files,
                 deletions,
                 message=message,
                 parent=parent,
-                revision=self._opened_by or self.revision,
+                revision=self.pull_request_revision or self.revision,
                 create_pr=opening,
             )
         except PassingError as error:
@@ -164,7 +181,8 @@ class HubTarget:
                 f"{self.repository.page}/discussions before typing the same command again."
             ) from error
         if made.pull_request:
-            self.pull_request, self._opened_by = made.pull_request, made.revision
+            self.pull_request, self.pull_request_revision = made.pull_request, made.revision
+        self._made = made.oid
         return made.oid
 
     def confirm(self, state: TargetState, sent: Sequence[LocalFile], tell: Progress) -> None:
@@ -183,10 +201,12 @@ class HubTarget:
                 self.repository.tag(how.tag, state.head, message=how.message)
             given.append(how.tag)
         if self.revision == MAIN and not how.create_pr:
-            if tags.get(FORMAT_TAG) != state.head:
+            if tags.get(FORMAT_TAG) == state.head:
+                given.append(FORMAT_TAG)
+            elif self.repository.head(MAIN) == state.head:  # else who came later gives it to theirs
                 about = f"The newest state in version {FORMAT_VERSION} of the format of latentstore"
                 self.repository.tag(FORMAT_TAG, state.head, message=about, moving=True)
-            given.append(FORMAT_TAG)
+                given.append(FORMAT_TAG)
         return tuple(given)
 
 

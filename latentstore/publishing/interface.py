@@ -43,6 +43,10 @@ class Target(Protocol):
     def pull_request(self) -> str:
         """The page of the pull request that was opened, or empty."""
 
+    @property
+    def pull_request_revision(self) -> str:
+        """``refs/pr/1``, where one was opened."""
+
     def state(self) -> TargetState:
         """What is there now."""
 
@@ -55,8 +59,8 @@ class Target(Protocol):
     def accept(self, how: Sending) -> None:
         """RequestError for what cannot be done there."""
 
-    def accept_tag(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
-        """PublishError, before anything is sent, where the result cannot have its tag."""
+    def accept_state(self, state: TargetState, plan: PublishPlan, how: Sending) -> None:
+        """PublishError, before anything is sent, where it cannot be changed so from this state."""
 
     def fetch(self, state: TargetState, paths: Sequence[str], root: Path) -> Iterator[str]:
         """Bring files of that state into a folder, each to its path; yields each when it has come whole."""

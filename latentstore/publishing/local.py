@@ -19,8 +19,9 @@ from latentstore.hashing import sha256_of
 from latentstore.journal import JOURNAL
 from latentstore.manifest import FILE_NAME, Manifest, ShardInfo
 from latentstore.named_table import unknown_name
-from latentstore.publishing.own_files import BESIDE, listed_files
+from latentstore.publishing.own_files import listed_files
 from latentstore.publishing.records import LocalConfig, Progress, PublishProgress, silent
+from latentstore.quarantine import SKIPPED, skipped_lines
 from latentstore.vaes.table import VAES
 from latentstore.verify import verify
 
@@ -45,7 +46,7 @@ def local_configs(
 
 def _folders(root: Path, names: Sequence[str] | None) -> list[Path]:
     if not root.is_dir():
-        raise RequestError(f"There is no folder {str(root)!r}.")
+        raise RequestError(f"There is no folder {str(root)!r}: give the one that `latentstore build` wrote to (--out).")
     if (root / FILE_NAME).is_file():
         own = Manifest.read(root).config
         for name in names or ():
@@ -65,7 +66,10 @@ def _folders(root: Path, names: Sequence[str] | None) -> list[Path]:
         if name not in sealed:
             raise unknown_name("config", name, list(sealed))
     if not sealed:
-        raise NotSealedError(f"{root} holds no latent dataset: expected <config>/{FILE_NAME} below it, found none.")
+        raise NotSealedError(
+            f"{root} holds no latent dataset: expected <config>/{FILE_NAME} below it, found none; give the folder that "
+            "`latentstore build` wrote to (--out)."
+        )
     return [sealed[name] for name in dict.fromkeys(names or sealed)]
 
 
@@ -84,8 +88,11 @@ def _config(folder: Path, *, force: bool) -> LocalConfig:
         raise PublishError(f"{folder} lacks {', '.join(missing)}, which cannot be published, not even with --force.")
     name = manifest.config
     data = [_data_file(name, folder / info.path, info) for info in listed_files(manifest)]
-    beside = [folder / file for file in BESIDE if (folder / file).is_file()]
-    data += [LocalFile(f"{name}/{path.name}", path, path.stat().st_size, sha256_of(path)) for path in beside]
+    preview = folder / manifest.preview
+    if preview.is_file():
+        data.append(LocalFile(f"{name}/{preview.name}", preview, preview.stat().st_size, sha256_of(preview)))
+    if manifest.build.skipped:  # beside an append that is not finished, the file may be that of another manifest
+        data.append(LocalFile.of_text(f"{name}/{SKIPPED}", skipped_lines(manifest.build.skipped)))
     published = without_local_paths(manifest)
     # As it is to the byte, unless something had to go.
     text = (folder / FILE_NAME).read_text(encoding="utf-8") if published == manifest else published.to_json()

@@ -60,4 +60,5 @@ def plan_of(location: str, configs: Sequence[LocalConfig], card: str, state: Tar
         unchanged=unchanged,
         creates=not state.exists,
         new_configs=frozenset(names - set(published_configs(state))),
+        unfinished=state.unfinished & names,
     )

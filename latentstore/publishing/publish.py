@@ -80,19 +80,21 @@ def publish(
             f"{place.name} is there already and everyone may read it: leave out --private, or make it private first, "
             f"on {place.url}/settings"
         )
-    place.accept_tag(state, plan, how)
+    place.accept_state(state, plan, how)
+    before = state
     if dry_run:
-        return _report(journey, plan, state, local, dry_run=True)
+        return _report(journey, plan, before, state, local, dry_run=True)
     if confirm is not None and (plan.creates or plan.deletions):
         confirm(plan)
     state = journey.until_done(state, plan)
     place.confirm(state, list(journey.sent.values()), tell)
-    return _report(journey, plan, state, local, tags=place.tag(state, how))
+    return _report(journey, plan, before, state, local, tags=place.tag(state, how))
 
 
 def _report(
     journey: Journey,
     plan: PublishPlan,
+    before: TargetState,
     state: TargetState,
     local: Sequence[LocalConfig],
     *,
@@ -109,7 +111,9 @@ def _report(
         skipped=tuple(file.path for file in plan.unchanged if file.path not in paths),
         deleted=plan.deletions if dry_run else tuple(journey.deleted),
         bytes=sum(file.bytes for file in adds),
+        added=tuple(file.path for file in adds if file.path not in before.files),
         pull_request=journey.place.pull_request,
+        pull_request_revision=journey.place.pull_request_revision,
         tags=tags,
         failed={config.name: config.failed for config in local if config.failed},
         creates=plan.creates,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from latentstore.card import CARD, render_card
+from latentstore.card import CARD, scores_of
 from latentstore.errors import DamagedShardError, NotSealedError, PlanMismatchError
 from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.hashing import sha256_of
@@ -15,8 +15,8 @@ from latentstore.journal import JOURNAL, write_atomically
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Access, Target
-from latentstore.publishing.merged_card import card_of
-from latentstore.publishing.own_files import BESIDE, is_file_of, listed_files
+from latentstore.publishing.merged_card import card_of, card_with, notes_of
+from latentstore.publishing.own_files import beside, is_beside, is_file_of, listed_files
 from latentstore.publishing.planning import published_configs
 from latentstore.publishing.records import Progress, PublishProgress, TargetState, silent
 from latentstore.publishing.table import open_target
@@ -119,9 +119,9 @@ def _wanted(manifest: Manifest, state: TargetState) -> dict[str, RemoteFile]:
     """The data of a config by its path inside the repository: with the manifest's sha256, else the listing's."""
     start = f"{manifest.config}/"
     listed = {start + info.path: info.sha256 for info in listed_files(manifest)}
-    beside = [start + name for name in BESIDE if start + name in state.files]
+    unlisted = [start + name for name in beside(manifest) if start + name in state.files]
     found = {path: replace(state.files[path], sha256=sha256) for path, sha256 in listed.items()}
-    return {**found, **{path: state.files[path] for path in beside}}
+    return {**found, **{path: state.files[path] for path in unlisted}}
 
 
 def _make_room(folder: Path, text: str, wanted: set[str]) -> None:
@@ -152,7 +152,7 @@ def _is_here(root: Path, wanted: RemoteFile) -> bool:
 def _check(root: Path, wanted: RemoteFile) -> None:
     if not _holds(root / wanted.path, wanted):
         (root / wanted.path).unlink()
-        who = "the listing there" if wanted.path.rpartition("/")[2] in BESIDE else "its manifest"
+        who = "the listing there" if is_beside(wanted.path.rpartition("/")[2]) else "its manifest"
         raise DamagedShardError(
             f"{wanted.path} came with another sha256 than {who} says, and was removed: type the same command again; if "
             "it happens again, the published file is damaged."
@@ -170,7 +170,8 @@ def _write_card(root: Path, place: Target, state: TargetState, *, whole: bool) -
     sealed = {path.parent.name for path in root.glob(f"*/{FILE_NAME}")}
     if text is None or not whole or sealed != set(published_configs(state)):
         manifests = [Manifest.read(root / name) for name in sorted(sealed)]
-        text = render_card(manifests, text)
+        scores = {manifest.config: found for manifest in manifests if (found := scores_of(root, manifest))}
+        text = card_with(place, state, manifests, text, notes=notes_of(text, sealed), scores=scores)
     card = root / CARD
     if not card.is_file() or card.read_bytes() != text.encode():
         write_atomically(card, text)

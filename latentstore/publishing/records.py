@@ -17,7 +17,7 @@ class LocalConfig:
     manifest: Manifest
     """As published: without the paths of this machine."""
     data: tuple[LocalFile, ...]
-    """Shards, index, and what lies beside them (``own_files.BESIDE``)."""
+    """Shards, index, and what lies beside them (``own_files.beside``)."""
     manifest_file: LocalFile
     failed: tuple[str, ...] = ()
     """What ``verify`` found wrong, of a config that is published all the same."""
@@ -42,6 +42,8 @@ class TargetState:
     branch_exists: bool = True
     is_public: bool | None = None
     """Whether everyone may read it; None where that is not known."""
+    unfinished: frozenset[str] = frozenset()
+    """Configs that somebody began to change, and may still be at."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class PublishPlan:
     """Whether the repository is new."""
     new_configs: frozenset[str] = frozenset()
     """Configs that nobody can read there yet."""
+    unfinished: frozenset[str] = frozenset()
+    """Those of these configs that somebody began to change."""
 
     @property
     def bytes(self) -> int:
@@ -68,7 +72,7 @@ class PublishPlan:
     @property
     def is_done(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.adds and not self.deletions
+        return not self.adds and not self.deletions and not self.unfinished
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -91,14 +95,18 @@ class PublishReport:
     """That has it all, of a place with commits; else empty."""
     configs: tuple[str, ...]
     sent: tuple[str, ...]
-    """Paths of files that were not there before."""
+    """Paths of files that were not there as they are here."""
     skipped: tuple[str, ...]
     """Paths of files that were there already."""
     deleted: tuple[str, ...]
     bytes: int
     """Of the files that were sent."""
+    added: tuple[str, ...] = ()
+    """Those of ``sent`` that take the place of no other file."""
     pull_request: str = ""
     """Its page, where one was opened."""
+    pull_request_revision: str = ""
+    """``refs/pr/1``: where it can be read before it is merged."""
     tags: tuple[str, ...] = ()
     failed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By config, what ``verify`` found wrong and was published all the same."""

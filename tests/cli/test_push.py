@@ -46,6 +46,38 @@ def test_a_dataset_goes_to_the_hub_and_comes_back(
     assert set(hub.files(REPO)) == {".gitattributes", "README.md"}
 
 
+def test_a_change_goes_into_a_pull_request_or_a_branch_and_is_planned_first(
+    run_installed: RunInstalled, copy: Path, tmp_path: Path
+) -> None:
+    with HubServer(tmp_path / "hub") as hub:
+        environment = hub.environment(tmp_path / "home")
+        pushed = run_installed("push", copy, REPO, "--license", "mit", "--yes", "--private", env=environment)
+        assert pushed.returncode == 0, pushed.stderr
+        assert hub.repository(REPO).private
+        head = hub.repository(REPO).head.oid
+        choice = ["--pretty-name", "Tiny scenes"]
+        planned = run_installed("push", copy, REPO, *choice, "--dry-run", "--json", env=environment)
+        assert json.loads(planned.stdout)["sent"] == ["README.md"]
+        assert json.loads(planned.stdout)["added"] == []
+        opened = run_installed("push", copy, REPO, *choice, "--create-pr", env=environment)
+        assert opened.returncode == 0, opened.stderr
+        page = f"{hub.endpoint}/datasets/{REPO}/discussions"
+        assert opened.stdout.startswith(f"Opened a pull request with tiny-pool8: {page}/1\n")
+        assert ": 0 new, 1 in the place of other versions\n" in opened.stdout
+        assert f"latentstore verify {REPO}@refs/pr/1" in opened.stdout
+        assert hub.repository(REPO).head.oid == head
+        assert b"pretty_name: Tiny scenes" in hub.files(REPO, "refs/pr/1")["README.md"]
+        looked = run_installed("verify", f"{REPO}@refs/pr/1", "--quick", env=environment)
+        assert looked.returncode == 0, looked.stderr
+        branched = run_installed("push", copy, REPO, *choice, "--revision", "draft", "--json", env=environment)
+        assert json.loads(branched.stdout)["sent"] == ["README.md"]
+        assert b"pretty_name: Tiny scenes" in hub.files(REPO, "draft")["README.md"]
+        dropped = run_installed("drop", REPO, "tiny-pool8", "--create-pr", "--yes", env=environment)
+        assert dropped.stdout.startswith(f"Opened a pull request without tiny-pool8: {page}/2\n")
+        assert "tiny-pool8/manifest.json" not in hub.files(REPO, "refs/pr/2")
+        assert hub.repository(REPO).head.oid == head
+
+
 def test_a_new_repository_wants_a_yes(hub: HubServer, run_installed: RunInstalled, copy: Path, tmp_path: Path) -> None:
     environment = hub.environment(tmp_path / "home")
     refused = run_installed("push", copy, REPO, "--license", "mit", env=environment)

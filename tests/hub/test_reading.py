@@ -100,6 +100,12 @@ def test_a_tag_is_that_commit_whatever_main_has_become(hub: HubServer, built: Pa
     assert open_store(f"hub:{REPO}@v1", "floats").manifest.config == "floats"
 
 
+def test_a_store_is_one_line_on_the_screen(hub: HubServer, built: Path) -> None:
+    assert repr(open_store(built, "tar")) == f"LatentStore('{built}/tar', config 'tar', 30 rows)"
+    there = f"{hub.endpoint}/datasets/{REPO}/resolve/{hub.repository(REPO).head.oid}/floats"
+    assert repr(open_store(REPO, "floats")) == f"RemoteStore('{there}', config 'floats', 30 rows)"
+
+
 def api(hub: HubServer) -> HfApi:
     return HfApi(endpoint=hub.endpoint, token=hub.token)
 

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 from hub_server import Fault, HubServer
-from publishing_words import CONFIG, LICENSED, REPO, change_one_shard, missing_data, paths_of, same_files
+from publishing_words import (
+    CONFIG,
+    LICENSED,
+    REPO,
+    append_like,
+    change_one_shard,
+    missing_data,
+    paths_of,
+    same_files,
+)
 
 from latentstore import PublishReport, verify
 from latentstore.errors import DamagedShardError, NotSealedError, PublishError, RequestError, UnknownNameError
@@ -118,6 +127,34 @@ def test_one_config_comes_with_a_card_of_its_own(
     assert "config_name: other" in card
     assert CONFIG not in card
     assert not (tmp_path / "back" / CONFIG).exists()
+
+
+def test_the_card_of_a_part_keeps_its_histogram_and_the_words_of_people(
+    hub: HubServer, push: Push, fetch: Any, local: Path, other: Path, tmp_path: Path
+) -> None:
+    push(other, REPO, choices=LICENSED)
+    push(local, REPO)
+    card = hub.files(REPO)["README.md"].decode()
+    hub.change(REPO, {"README.md": f"{card}\nMine.\n".encode()})
+    fetch(REPO, tmp_path / "back", [CONFIG])
+    part = (tmp_path / "back" / "README.md").read_text()
+    section = card[card.index(f"\n## {CONFIG}\n") : card.index("\n## How quality was measured")]
+    assert "PSNR of all 30 pictures" in section
+    assert section in part
+    assert part.endswith("\nMine.\n")
+    assert f'load_latents("{REPO}", "{CONFIG}", split="train")' in part
+
+
+def test_what_was_published_with_force_says_so_in_a_part_too(
+    push: Push, fetch: Any, local: Path, other: Path, tmp_path: Path
+) -> None:
+    append_like(local)  # which `verify` does not take for one that was appended to
+    push(local, REPO, choices=LICENSED, force=True)
+    push(other, REPO)
+    for name, says in ((CONFIG, True), ("other", False)):
+        fetch(REPO, tmp_path / name, [name])
+        card = (tmp_path / name / "README.md").read_text()
+        assert (f"> **Published with --force**: `{CONFIG}` fails" in card) == says
 
 
 def test_a_damaged_copy_is_refused_and_its_manifest_stays_away(

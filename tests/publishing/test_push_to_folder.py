@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,11 @@ from typing import Any
 
 import fsspec
 import pytest
-from publishing_words import CONFIG, LICENSED, SOON, change_one_shard, missing_data, paths_of, same_files
+from publishing_words import CONFIG, LICENSED, SOON, change_one_shard, files_at, missing_data, paths_of, same_files
 
 from latentstore import Manifest, drop, load_latents, open_store, publish, pull, verify
 from latentstore.errors import PublishError, RequestError
+from latentstore.hashing import sha256_of
 from latentstore.publishing.records import PublishProgress
 
 BUCKET = "latents-bucket"
@@ -75,13 +77,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         "file": (tmp_path / "mounted" / "repo").as_uri(),
         "folder": str(tmp_path / "mounted" / "repo"),
     }[request.param]
-
-
-def files_at(place: str) -> dict[str, bytes]:
-    """Every file there, by its path from there."""
-    files, root = fsspec.core.url_to_fs(place)
-    files.invalidate_cache()
-    return {path.removeprefix(root).lstrip("/"): files.cat_file(path) for path in files.find(root)}
 
 
 def test_the_same_files_lie_there_and_come_back(place: str, local: Path, other: Path, tmp_path: Path) -> None:
@@ -161,6 +156,30 @@ def test_a_journal_that_was_cut_means_that_all_is_sent_again(local: Path, tmp_pa
     files, root = fsspec.core.url_to_fs(place)
     files.pipe_file(f"{root}/{CONFIG}/.publishing.json", b'{"sha256": {')
     assert len(publish(local, place, choices=LICENSED).sent) == len(paths_of(local))
+
+
+def test_what_was_stopped_at_its_very_end_is_tidied_up(local: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mounted"
+    publish(local, place, choices=LICENSED)
+    journal = place / CONFIG / ".publishing.json"
+    shas = {path: sha256_of(local / path) for path in paths_of(local) if path.endswith((".parquet", ".png"))}
+    journal.write_text(json.dumps({"writer": "gone", "sha256": shas}))
+    assert publish(local, place).sent == ()
+    assert not journal.exists()
+    assert missing_data(files_at(str(place))) == []
+
+
+def test_what_came_damaged_before_an_interruption_is_found_after_it(local: Path, tmp_path: Path) -> None:
+    place = tmp_path / "mounted"
+    with pytest.raises(Stopped):
+        publish(local, place, choices=LICENSED, progress=Watched(str(place), 2))
+    shard = place / CONFIG / "train-00000-of-00003.parquet"
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(PublishError, match=rf"has other contents than were sent: {CONFIG}/{shard.name}; .*sent again"):
+        publish(local, place, choices=LICENSED)
+    assert not (place / CONFIG / "manifest.json").exists()
+    assert f"{CONFIG}/{shard.name}" in publish(local, place, choices=LICENSED).sent
+    assert missing_data(files_at(str(place))) == []
 
 
 def test_what_came_damaged_is_found(local: Path, tmp_path: Path) -> None:

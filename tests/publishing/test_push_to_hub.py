@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub_server import FAULTS, Fault, HubServer
+from hub_server import FAULTS, Entry, Fault, HubServer
 from publishing_words import CONFIG, LICENSED, REPO, SOON, change_one_shard, missing_data, paths_of
 
 from latentstore import Manifest, PublishReport
@@ -31,6 +31,7 @@ def test_a_first_push_brings_everything_in_one_commit(hub: HubServer, push: Push
     assert set(files) == paths_of(local) | {".gitattributes"}
     assert missing_data(files) == []
     assert hub.log.counts()["commit"] == 1
+    assert "latentstore/" in hub.log.of("commit")[0].headers["user-agent"]
     assert set(report.sent) == paths_of(local)
     assert report.commit == hub.repository(REPO).head.oid
     assert report.creates
@@ -209,6 +210,60 @@ def test_a_hub_that_stays_ill_is_an_error_that_says_what_to_do(hub: HubServer, p
         PublishError, match=r"user/latents could not be changed as asked .* type the same command again"
     ):
         push(local, REPO, choices=LICENSED)
+
+
+def test_a_file_that_the_hub_lost_from_the_commit_is_noticed_and_sent_again(
+    hub: HubServer, push: Push, local: Path
+) -> None:
+    push(local, REPO, choices=LICENSED)
+    changed = change_one_shard(local)
+    kept = hub.repository(REPO).head.files[SHARDS[0]]
+
+    def lose(_: Entry) -> None:
+        files = hub.repository(REPO).head.files
+        assert files[SHARDS[0]] == kept
+        del files[SHARDS[0]]
+
+    hub.order(Fault("^commit ", after=lose))
+    report = push(local, REPO)
+    assert {changed, SHARDS[0]} <= set(report.sent)
+    assert report.commit == hub.repository(REPO).head.oid
+    assert missing_data(hub.files(REPO)) == []
+
+
+def test_what_someone_pushes_right_behind_the_commit_stands(
+    hub: HubServer, push: Push, local: Path, tmp_path: Path
+) -> None:
+    push(local, REPO, choices=LICENSED)
+    theirs = Path(shutil.copytree(local, tmp_path / "theirs"))
+    change_one_shard(local)
+    change_one_shard(theirs, 2)
+    hub.order(Fault("^commit ", after=lambda _: push(theirs, REPO) and None))
+    report = push(local, REPO)
+    files = hub.files(REPO)
+    assert hub.repository(REPO).head.oid != report.commit
+    assert missing_data(hub.files(REPO, report.commit)) == missing_data(files) == []
+    assert files[f"{CONFIG}/manifest.json"] == (theirs / CONFIG / "manifest.json").read_bytes()
+    assert hub.repository(REPO).tags["format-v1.0"] == hub.repository(REPO).head.oid
+
+
+def test_a_card_that_datasets_would_not_understand_is_not_published(hub: HubServer, push: Push, local: Path) -> None:
+    push(local, REPO, choices=LICENSED)
+    card = hub.files(REPO)["README.md"].decode()
+    theirs = "configs:\n- config_name: mine\n  data_files:\n  - split: not-a-split\n    path: mine.csv\n"
+    hub.change(REPO, {"README.md": card.replace("configs:\n", theirs, 1).encode()})
+    change_one_shard(local)
+    before = commits(hub)
+    with pytest.raises(PublishError, match=r"The card for user/latents would not be understood: .*not-a-split"):
+        push(local, REPO)
+    assert commits(hub) == before
+
+
+def test_an_organisation_is_pushed_to_as_a_user_is(hub: HubServer, push: Push, local: Path) -> None:
+    report = push(local, "team/latents", choices=LICENSED, private=True)
+    assert report.url.endswith("/datasets/team/latents")
+    assert hub.repository("team/latents").private
+    assert missing_data(hub.files("team/latents")) == []
 
 
 def test_many_new_files_go_ahead_in_parts_and_the_manifest_comes_with_the_last(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,32 @@ def test_to_what_may_be_a_folder_or_a_repository(
     monkeypatch.chdir(tmp_path)
     text = refused(lambda: push(local, REPO, choices=LICENSED), RequestError)
     assert text == f"'{REPO}' may be the folder here or the Hub's: give ./{REPO} or hub:{REPO}."
+
+
+def test_to_a_name_that_is_taken_by_what_may_not_be_read(hub: HubServer, push: Push, local: Path) -> None:
+    hub.create(REPO)
+    hub.order(Fault("^info ", status=404, code="RepoNotFound", times=None))
+    text = refused(lambda: push(local, REPO, choices=LICENSED), PublishError)
+    assert text.startswith(f"{REPO} cannot be written: the name is taken (")
+    assert text.endswith("); choose another one, or type: hf auth login, as someone who may read what is there.")
+
+
+def test_to_a_tag_or_a_commit_which_stay_what_they_are(
+    hub: HubServer, push: Push, remove: Callable[..., Any], local: Path
+) -> None:
+    push(local, REPO, choices=LICENSED, tag="v1")
+    head = hub.repository(REPO).head.oid
+    change_one_shard(local)
+    hub.log.forget()
+    for act in (partial(push, local, f"{REPO}@v1"), partial(remove, f"{REPO}@v1", CONFIG)):
+        assert refused(act, PublishError) == (
+            f"'v1' is a tag of {REPO}, which stays what it is: give a branch, or leave out the revision for the main "
+            "one."
+        )
+    for act in (partial(push, local, f"{REPO}@{head}"), partial(remove, f"{REPO}@{head}", CONFIG)):
+        text = refused(act, RequestError)
+        assert text.startswith(f"{head[:12]}… is a commit, which stays what it is: give a branch")
+    assert not {"preupload", "lfs-put", "commit"} & set(hub.log.counts())
 
 
 def test_where_there_is_no_room(hub: HubServer, push: Push, local: Path) -> None:
