@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from latentstore.errors import ManifestError
@@ -23,7 +24,7 @@ def parse(record: type[Record], data: object) -> Record:
     """A record of this dataclass from plain JSON; raises ManifestError with the path of the first wrong field."""
     if not isinstance(data, Mapping):
         raise _unexpected("an object", data)
-    hints = get_type_hints(record)
+    hints = _hints(record)  # type: ignore[arg-type]  # a class can be hashed
     values: dict[str, Any] = {}
     for field in fields(record):  # type: ignore[arg-type]  # every caller passes a dataclass
         if field.name not in data:
@@ -46,6 +47,11 @@ def plain(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
     return value
+
+
+@cache
+def _hints(record: type[Any]) -> dict[str, Any]:
+    return get_type_hints(record)
 
 
 def _is_written(field: Field[Any], value: object) -> bool:

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 import numpy as np
 
 from latentstore.containers.arrow_features import feature_of_column
-from latentstore.containers.interface import THUMBNAIL
-from latentstore.decoded_pictures import KEPT_BYTES, DecodedPictures
+from latentstore.decoded_pictures import KEPT_BYTES
 from latentstore.epochs import DrawnViews
 from latentstore.errors import RequestError
+from latentstore.latent_decoding import LatentDecoder
 from latentstore.loader import LatentLoader
 from latentstore.named_table import unknown_name
 from latentstore.opening import download_store
 from latentstore.pixels import tiles_behind
 from latentstore.row_filter import columns_in, rows_where
 from latentstore.row_memory import Conversion
+from latentstore.scalar_columns import columns_wanted, picked, tensor_or_list
 from latentstore.split_latents import SplitLatents
 from latentstore.views import IDENTITY
 
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
     from latentstore.remote_store import RemoteStore
     from latentstore.store import LatentStore
     from latentstore.stream import StreamedLatents
-    from latentstore.vaes.interface import Vae, VaeRow
+    from latentstore.vaes.interface import VaeRow
 
 SPACES = ("model", "raw")
 Output = Callable[[str, tuple[int, ...], "torch.dtype"], "torch.Tensor"]
 """Memory for a batch: of this name, shape and dtype."""
+StoredBytes = Callable[[int, int], "torch.Tensor"]
+"""Bytes (N, row_bytes) uint8 of some rows of a batch, from a first to before a last; they last until the next call."""
+PIECE_BYTES = 1 << 20
+"""Of stored latents that each thread reads and converts together: with what becomes of them they fit a core's cache."""
 DRAW, ALL = "draw", "all"
 Filter = str | Callable[[Mapping[str, Sequence[Any]]], Sequence[bool]]
 
@@ -191,12 +196,10 @@ class LatentDataset:
         self._split = split
         self._space = space
         self.dtype = _float_dtype(dtype)
-        self._columns = _columns(store, columns)
+        self._columns = columns_wanted(store.schema, columns)
         self.decodes = decode
         """Whether samples carry the decoded picture."""
-        self._vae_row = vae
-        self._device = _device(device)
-        self._pictures = DecodedPictures(picture_bytes)
+        self._decoder = LatentDecoder(store, vae, _device(device), picture_bytes)
         self._cache = cache
         wanted = _views_wanted(manifest, views)
         draws = bool(manifest.preparation.views) and views == DRAW
@@ -205,12 +208,11 @@ class LatentDataset:
         self._drawn = DrawnViews.of(tiles_behind(index), self._rows) if draws else None
         self.set_epoch(0)
         self._scalars = {
-            name: _tensor_or_list(index[name], feature_of_column(store.schema, name)) for name in self._columns
+            name: tensor_or_list(index[name], feature_of_column(store.schema, name)) for name in self._columns
         }
         self._checksums = np.asarray(index["latent_crc32"], np.int64)
         self._split_latents: SplitLatents | None = None if store.is_remote else self._opened()
         self._conversion = self._to(self._space, self.dtype)
-        self._vae: Vae | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -236,7 +238,7 @@ class LatentDataset:
         found = self._scalars.get("label")
         if found is None:
             index = self._index(None, ["label"])
-            found = _tensor_or_list(index["label"], feature_of_column(self._store.schema, "label"))
+            found = tensor_or_list(index["label"], feature_of_column(self._store.schema, "label"))
         return np.asarray(found.numpy()[self._rows])
 
     @property
@@ -376,39 +378,43 @@ class LatentDataset:
         are not decoded again while their pictures are kept (``picture_bytes`` of ``load_latents``); those that a
         gradient is to reach are decoded each time.
         """
-        import torch
-
         shape = tuple(latents.shape[1:])
         if shape != self.latent_shape:
             wanted = ", ".join(map(str, self.latent_shape))
             raise RequestError(f"Expected latents of shape (N, {wanted}), found {tuple(latents.shape)}.")
 
-        def decoded(places: Sequence[int]) -> torch.Tensor:
-            wanted = latents[list(places)].float()
-            return self._decode_raw(self.manifest.normalisation.to_raw(wanted) if self._space == "model" else wanted)
-
-        if latents.requires_grad and torch.is_grad_enabled():
-            return decoded(range(len(latents)))
-        return self._pictures.get(_digests(latents), decoded)
+        to_raw = self.manifest.normalisation.to_raw if self._space == "model" else lambda raw: raw
+        return self._decoder.of_latents(latents, to_raw)
 
     def scalars_of(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         """The columns asked for, of these rows of the split."""
-        return {name: _picked(values, rows) for name, values in self._scalars.items()}
+        return {name: picked(values, rows) for name, values in self._scalars.items()}
 
     def batch_of(
-        self, stored: torch.Tensor, rows: NDArray[np.int64], scalars: Mapping[str, Any], output: Output
+        self, stored: StoredBytes, rows: NDArray[np.int64], scalars: Mapping[str, Any], output: Output
     ) -> dict[str, Any]:
-        """Rows of the split as one batch in memory from ``output``: of their bytes (N, row_bytes), and columns."""
-        latent = output("latent", (len(stored), *self.latent_shape), self.dtype)
-        self._conversion(stored, latent)
-        if not self.decodes:
-            return {"latent": latent, **scalars}
-        image = self._pictures.get(rows.tolist(), lambda places: self._decode_raw(self._raw_of(stored[list(places)])))
-        return {"latent": latent, **scalars, "image": image}
+        """Rows of the split as one batch in memory from ``output``: of their bytes, and columns.
+
+        Read and converted a few at a time, so that what one step wrote is in the processor's cache for the next.
+        """
+        count = len(rows)
+        latent = output("latent", (count, *self.latent_shape), self.dtype)
+        if self.decodes:
+            of_all = stored(0, count)
+            self._conversion(of_all, latent)
+            image = self._decoder.of_rows(rows.tolist(), lambda places: self._raw_of(of_all[list(places)]))
+            return {"latent": latent, **scalars, "image": image}
+        import torch
+
+        together = max(1, PIECE_BYTES * torch.get_num_threads() // self.row_bytes)
+        for start in range(0, count, together):
+            stop = min(count, start + together)
+            self._conversion(stored(start, stop), latent[start:stop])
+        return {"latent": latent, **scalars}
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker process maps the shards itself and loads its own VAE.
-        return {**self.__dict__, "_split_latents": None, "_vae": None}
+        # A worker process maps the shards itself.
+        return {**self.__dict__, "_split_latents": None}
 
     def _index(self, condition: Filter | None, names: Sequence[str] = ()) -> dict[str, Any]:
         """Every column that is asked for, filtered by or checked, for all rows of the split; the index is read once."""
@@ -428,7 +434,7 @@ class LatentDataset:
         if kept.shape != (total,):
             raise RequestError(f"The filter gave {kept.shape} booleans for {total} rows.")
         if not kept.any():
-            raise RequestError(f"No row of split {self._split!r} satisfies the filter {condition!r}.")
+            raise RequestError(f"No row of split {self._split!r} satisfies {_in_words(condition, index)}.")
         return np.flatnonzero(kept)
 
     def _in_views(
@@ -441,7 +447,8 @@ class LatentDataset:
         kept: NDArray[np.int64] = rows[shown[rows]]
         if len(kept) == 0:
             raise RequestError(
-                f"No row of split {self._split!r} that the filter keeps is in the view {' or '.join(views)}."
+                f"No row of split {self._split!r} that the filter keeps is in the view {' or '.join(views)}: loosen "
+                "one of the two."
             )
         return kept
 
@@ -465,22 +472,6 @@ class LatentDataset:
         self._to("raw", torch.float32)(stored, raw)
         return raw
 
-    def _decode_raw(self, raw: torch.Tensor) -> torch.Tensor:
-        if self._vae is None:
-            self._vae = self._store.load_vae(self._vae_row, device=self._device)
-        height, width = self._true_size
-        pictures = self._vae.decode(raw)
-        return pictures[..., : height or pictures.shape[-2], : width or pictures.shape[-1]]
-
-    @property
-    def _true_size(self) -> tuple[int, int]:
-        """(height, width) of every picture, 0 where they differ."""
-        if not hasattr(self, "_size"):
-            index = self._store.index(["height", "width"])
-            sizes = set(zip(index["height"], index["width"], strict=True))
-            self._size = sizes.pop() if len(sizes) == 1 else (0, 0)
-        return self._size
-
 
 class Reading:
     """Rows of a dataset's split in one order, ready to be read batch by batch: what can be looked up before, is."""
@@ -500,13 +491,16 @@ class Reading:
 
     def batch(self, start: int, stop: int, output: Output) -> dict[str, Any]:
         """The rows from ``start`` to ``stop`` of the order, in memory from ``output(name, shape, dtype)``."""
-        dataset = self._dataset
-        latents = dataset._latents()  # noqa: SLF001
-        stored = self._bytes_for(stop - start)
-        rows = self._rows[start:stop]
-        latents.read(rows, self._addresses[start:stop], stored)
+        latents, rows = self._dataset._latents(), self._rows[start:stop]  # noqa: SLF001
+        addresses = self._addresses[start:stop]
+
+        def stored(first: int, last: int) -> torch.Tensor:
+            room = self._bytes_for(last - first)
+            latents.read(rows[first:last], addresses[first:last], room)
+            return room
+
         scalars = {name: values[start:stop] for name, values in self._scalars.items()}
-        return dataset.batch_of(stored, rows, scalars, output)
+        return self._dataset.batch_of(stored, rows, scalars, output)
 
 
 def _new(_: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -515,21 +509,15 @@ def _new(_: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype)
 
 
-def _digests(latents: torch.Tensor) -> list[tuple[str, bytes]]:
-    """What tells each of these latents from any other: dtype and a digest of its numbers."""
-    import torch
-
-    stored = latents.detach().cpu().contiguous().view(torch.uint8).numpy()
-    return [(str(latents.dtype), hashlib.blake2b(one.tobytes(), digest_size=16).digest()) for one in stored]
-
-
-def _picked(values: Any, rows: NDArray[np.int64]) -> Any:
-    """Of a column, the values of these rows."""
-    if isinstance(values, list):
-        return [values[row] for row in rows.tolist()]
-    import torch
-
-    return values[torch.from_numpy(rows)]
+def _in_words(condition: Filter, index: Mapping[str, Any]) -> str:
+    """A filter that nothing satisfies, and what there is of the columns that it names."""
+    if callable(condition):
+        return "the filter, which is a function: it gave False for every row"
+    named = columns_in(condition, list(index))
+    numbers = {name: index[name] for name in named if isinstance(index[name], np.ndarray) and name != "label"}
+    finite = {name: found[np.isfinite(found)] for name, found in numbers.items()}
+    ranges = [f"; {name} goes from {found.min():g} to {found.max():g}" for name, found in finite.items() if len(found)]
+    return f"the filter {condition!r}: loosen it{''.join(ranges)}"
 
 
 def _views_wanted(manifest: Manifest, views: str | Sequence[str]) -> tuple[str, ...]:
@@ -546,23 +534,6 @@ def _views_wanted(manifest: Manifest, views: str | Sequence[str]) -> tuple[str, 
         if name not in stored:
             raise unknown_name("stored view", name, [*stored, DRAW, ALL] if isinstance(views, str) else stored)
     return names
-
-
-def _columns(store: LatentStore, names: Sequence[str] | None) -> tuple[str, ...]:
-    known = store.schema.scalar_columns
-    if names is None:
-        return tuple(name for name in ("label",) if name in known)
-    if isinstance(names, str):
-        raise RequestError(f"Expected a list of columns, found the text {names!r}: write [{names!r}].")
-    if store.schema.thumbnail and THUMBNAIL in names:
-        raise RequestError(
-            f"Column {THUMBNAIL!r} is for browsing and not loaded with the latents: read it with "
-            "datasets.load_dataset, or decode pictures with decode=True."
-        )
-    for name in names:
-        if name not in known:
-            raise unknown_name("column", name, known)
-    return tuple(names)
 
 
 def _device(name: str) -> str:
@@ -588,30 +559,3 @@ def _float_dtype(name: str) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise RequestError(f"Expected a floating point dtype such as 'float32' or 'bfloat16', found {name!r}.")
     return dtype
-
-
-def _tensor_or_list(values: list[Any] | NDArray[Any], feature: Mapping[str, Any]) -> Any:
-    """A tensor of a column of numbers, or the list itself.
-
-    Labels are int64, a missing one -1. float64 stays float64, other floats are float32; integers are int64, or float64
-    where some are missing. Any other missing number is NaN.
-    """
-    import torch
-
-    if isinstance(values, np.ndarray):
-        wide = values.dtype.kind == "f" and values.dtype.itemsize == 8
-        kind = np.float64 if wide else np.float32 if values.dtype.kind == "f" else np.int64
-        return torch.from_numpy(np.array(values, kind)) if values.dtype != np.uint64 else values.tolist()
-    if feature.get("_type") == "ClassLabel":
-        return torch.tensor([-1 if value is None else value for value in values], dtype=torch.int64)
-    dtype = str(feature.get("dtype", "")) if feature.get("_type") == "Value" else ""
-    missing = any(value is None for value in values)
-    if dtype.startswith("float"):
-        numbers = [np.nan if value is None else value for value in values]
-        return torch.tensor(numbers, dtype=torch.float64 if dtype == "float64" else torch.float32)
-    if dtype.startswith(("int", "uint")) and dtype != "uint64":
-        numbers = [np.nan if value is None else value for value in values]
-        return torch.tensor(numbers, dtype=torch.float64 if missing else torch.int64)
-    if dtype == "bool" and not missing:
-        return torch.tensor(values, dtype=torch.bool)
-    return values

@@ -66,7 +66,7 @@ class LatentLoader:
         weights: str | Sequence[float] | NDArray[Any] | None = None,
     ) -> None:
         """See ``LatentDataset.loader``."""
-        check_loader(len(dataset), batch_size, rank, world_size, prefetch)
+        check_loader(len(dataset), batch_size, rank, world_size, prefetch, drop_last=drop_last)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = _shuffle_name(dataset, shuffle)
@@ -195,16 +195,36 @@ def check_state(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
             )
 
 
-def check_loader(rows: int, batch_size: int, rank: int, world_size: int, prefetch: int) -> None:
+def check_loader(
+    rows: int, batch_size: int, rank: int, world_size: int, prefetch: int, *, drop_last: bool = False
+) -> None:
     """RequestError where there can be no loader of so many rows with these numbers."""
+    for name, number in {
+        "batch_size": batch_size,
+        "rank": rank,
+        "world_size": world_size,
+        "prefetch": prefetch,
+    }.items():
+        if not hasattr(number, "__index__"):
+            raise RequestError(f"Expected a whole number as {name}, found {number!r}.")
     if batch_size < 1:
         raise RequestError(f"Expected a batch_size of 1 or more, found {batch_size}.")
+    if world_size < 1:
+        raise RequestError(f"Expected a world_size of 1 or more, found {world_size}.")
     if not 0 <= rank < world_size:
         raise RequestError(f"Expected a rank from 0 to world_size - 1 = {world_size - 1}, found {rank}.")
     if rows < world_size:
-        raise RequestError(f"{world_size} ranks cannot share {rows} rows: at least one row a rank is needed.")
+        raise RequestError(
+            f"{world_size} ranks cannot share {rows} rows, at least one row a rank is needed: use {rows} ranks or "
+            "fewer."
+        )
     if prefetch < 0:
         raise RequestError(f"Expected 0 or more batches to prefetch, found {prefetch}.")
+    if drop_last and rows // world_size < batch_size:
+        raise RequestError(
+            f"drop_last leaves no batch of {batch_size}, a rank has {rows // world_size} rows: use a smaller "
+            "batch_size, or leave out drop_last."
+        )
 
 
 def _shuffle_name(dataset: LatentDataset, shuffle: bool | str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.containers.interface import THUMBNAIL, RowBlock
-from latentstore.hashing import sha256_of
+from latentstore.hashing import crc32_of, sha256_of
 from latentstore.journal import sync_folder
 from latentstore.manifest import ShardInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from latentstore.containers.interface import ContainerRow, ShardSchema
     from latentstore.records import LatentRecord
@@ -65,12 +62,6 @@ def blocks_of(records: Iterable[LatentRecord], schema: ShardSchema) -> Iterator[
         if schema.thumbnail:
             columns[THUMBNAIL] = [record.thumbnail for record in group]
         yield RowBlock(latents, {**columns, "latent_crc32": crc32_of(latents)})
-
-
-def crc32_of(latents: NDArray[Any]) -> list[int]:
-    """CRC-32 (as in zlib and PNG) of the bytes of each latent (C, h, w) of (N, C, h, w): little-endian, row-major."""
-    stored = np.ascontiguousarray(latents, latents.dtype.newbyteorder("<"))
-    return [zlib.crc32(latent.data) for latent in stored]
 
 
 def _scalar(record: LatentRecord, schema: ShardSchema, name: str) -> Any:

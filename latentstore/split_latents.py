@@ -9,10 +9,9 @@ import numpy as np
 
 from latentstore.decoded_cache import DecodedCache, default_cache
 from latentstore.errors import DamagedShardError
-from latentstore.hashing import sha256_of
+from latentstore.hashing import crc32_of, sha256_of
 from latentstore.host_memory import available_memory
 from latentstore.row_memory import RowMemory, RowPart
-from latentstore.shards import crc32_of
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +94,8 @@ class SplitLatents:
         path = self._store.folder / info.path
         if sha256_of(path) != info.sha256:
             raise DamagedShardError(
-                f"Shard {path} is not the one that the manifest describes: its sha256 differs, its bytes were changed."
+                f"Shard {path} is not the one that the manifest describes: its sha256 differs, its bytes were changed; "
+                "copy it there again."
             )
         return np.ascontiguousarray(reader.latents(np.arange(info.rows, dtype=np.int64)))
 

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, RequestError, StoreError, WrongVaeError
 from latentstore.hashing import sha256_of
-from latentstore.journal import JOURNAL
 from latentstore.locations import ListedFile
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
 from latentstore.storage.table import STORAGES
-from latentstore.vaes.table import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,12 +34,17 @@ class LatentRows(Protocol):
         """See ``ShardReader.latents``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LatentStore:
     """One sealed config: its manifest, and the readers of its files."""
 
     folder: Path
     manifest: Manifest
+
+    def __repr__(self) -> str:
+        """One line: a manifest has thousands of numbers."""
+        where, manifest = self.at("").rstrip("/"), self.manifest
+        return f"{type(self).__name__}({where!r}, config {manifest.config!r}, {manifest.rows:,} rows)"
 
     @property
     def is_remote(self) -> bool:
@@ -75,10 +78,14 @@ class LatentStore:
         try:
             size = path.stat().st_size
         except OSError:
-            raise DamagedShardError(f"Shard {path} is missing; the manifest lists it with {info.rows} rows.") from None
+            raise DamagedShardError(
+                f"Shard {path} is missing; the manifest lists it with {info.rows} rows: copy it there again."
+            ) from None
         if size != info.bytes:
-            message = f"Shard {path} has {size} bytes, the manifest says {info.bytes}: it was cut or replaced."
-            raise DamagedShardError(message)
+            raise DamagedShardError(
+                f"Shard {path} has {size} bytes, the manifest says {info.bytes}: it was cut or replaced, copy it there "
+                "again."
+            )
         reader = self.container.open(path, self.schema)
         if reader.rows != info.rows:
             raise DamagedShardError(f"Shard {path} has {reader.rows} rows, the manifest says {info.rows}.")
@@ -127,9 +134,11 @@ class LatentStore:
         """The index, once its bytes were found to be those of the manifest: labels and filters rely on it."""
         path, info = self.folder / self.manifest.index.path, self.manifest.index
         if not path.is_file():
-            raise DamagedShardError(f"Index {path} is missing.")
+            raise DamagedShardError(f"Index {path} is missing: copy it there again.")
         if path.stat().st_size != info.bytes or sha256_of(path) != info.sha256:
-            raise DamagedShardError(f"Index {path} is not the one that the manifest describes: its bytes were changed.")
+            raise DamagedShardError(
+                f"Index {path} is not the one that the manifest describes: its bytes were changed, copy it there again."
+            )
         return path
 
     def load_vae(self, row: VaeRow | None = None, *, device: str = "cpu", dtype: str | None = None) -> Vae:
@@ -137,6 +146,8 @@ class LatentStore:
 
         ``row`` names it where the manifest's name is not in the table (a user's own row, or another location).
         """
+        from latentstore.vaes.table import row_of  # whoever trains on latents does not need it
+
         info = self.manifest.vae
         vae = (row or row_of(info)).load(device=device, dtype=dtype or self.manifest.environment.dtype)
         recorded = (info.weights_sha256, info.class_name, info.channels, info.stride)
@@ -204,13 +215,15 @@ def _chosen(root: Path, config: str | None) -> str:
         message = f"{root} holds several configs, name one of them: {', '.join(sealed)}."
         raise RequestError(message)
     if not sealed:
-        for path in sorted(root.glob(f"*/{JOURNAL}")) or [root / JOURNAL]:
-            _refuse_unfinished(path.parent)
+        for folder in (*sorted(root.glob("*/")), root):
+            _refuse_unfinished(folder)
         raise NotSealedError(f"{root} holds no latent dataset: expected <config>/{FILE_NAME} below it, found none.")
     return sealed[0]
 
 
 def _refuse_unfinished(folder: Path) -> None:
+    from latentstore.journal import JOURNAL  # its module knows how to build
+
     if (folder / JOURNAL).is_dir():
         message = f"{folder} is not complete: type the same `latentstore build` command again to finish it."
         raise NotSealedError(message)

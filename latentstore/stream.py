@@ -14,9 +14,9 @@ import numpy as np
 
 from latentstore.epochs import POOL_BLOCKS, SHUFFLES, WEIGHTED, weighted
 from latentstore.errors import DamagedShardError, RequestError
+from latentstore.hashing import crc32_of
 from latentstore.loader import Batch, check_loader, check_state, pinned, state_of, weights_of
 from latentstore.row_memory import Recycled, RowMemory, RowPart
-from latentstore.shards import crc32_of
 from latentstore.stream_order import Blocks, cut, left_over, padded, pieces, pool_key, pools, shares
 
 if TYPE_CHECKING:
@@ -186,9 +186,10 @@ class StreamedLatents:
         return self.blocks.only(np.searchsorted(self._wanted, given))
 
     def batch_of(self, stored: torch.Tensor, rows: NDArray[np.int64], output: Output) -> Batch:
-        """These rows of ``blocks`` as one batch; see ``LatentDataset.batch_of``."""
+        """These rows of ``blocks``, of their stored bytes (N, row_bytes), as one batch."""
         of_split = self._wanted[rows]
-        return self._rows.batch_of(stored, of_split, self._rows.scalars_of(of_split), output)
+        scalars = self._rows.scalars_of(of_split)
+        return self._rows.batch_of(lambda start, stop: stored[start:stop], of_split, scalars, output)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}, "_locks": None}
@@ -260,7 +261,7 @@ class StreamedLoader:
         weights: str | Sequence[float] | NDArray[Any] | None = None,
     ) -> None:
         """See ``StreamedLatents.loader``."""
-        check_loader(len(dataset), batch_size, rank, world_size, prefetch)
+        check_loader(len(dataset), batch_size, rank, world_size, prefetch, drop_last=drop_last)
         if len(dataset.blocks) < world_size:
             raise RequestError(
                 f"{world_size} ranks cannot share {len(dataset.blocks)} blocks of {dataset.block_rows} rows, which are "

@@ -387,6 +387,7 @@ def one(name: str, folder: Path, size: str, options: argparse.Namespace) -> dict
     """One measurement."""
     command = [sys.executable, __file__, "--one", name, str(folder), size, str(options.warm)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what pip installs is compiled, so a first batch waits for none
     done = subprocess.run(
         [*command, "--seconds", str(options.seconds)], capture_output=True, text=True, check=False, env=environment
     )

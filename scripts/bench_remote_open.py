@@ -20,11 +20,10 @@ import numpy as np
 
 from latentstore import SOURCES, VAES, BuildPlan, Manifest, build
 from latentstore.containers.interface import RowBlock
-from latentstore.hashing import sha256_of
+from latentstore.hashing import crc32_of, sha256_of
 from latentstore.manifest import ShardInfo, SplitInfo
 from latentstore.opening import open_store
 from latentstore.seal import INDEX, index_info
-from latentstore.shards import crc32_of
 from latentstore.store import open_local_store
 
 if TYPE_CHECKING:

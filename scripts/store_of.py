@@ -14,11 +14,12 @@ from latentstore import SOURCES, STORAGES, VAES, BuildPlan, Manifest, build
 from latentstore.containers.interface import RowBlock
 from latentstore.containers.table import CONTAINERS
 from latentstore.entropy import ByteCounts
+from latentstore.hashing import crc32_of
 from latentstore.manifest import SplitInfo
 from latentstore.normalisation import Normalisation
 from latentstore.seal import INDEX, index_info, size_ledger
 from latentstore.shard_totals import channel_numbers
-from latentstore.shards import crc32_of, write_shard
+from latentstore.shards import write_shard
 from latentstore.statistics import ChannelStatistics
 
 SHARD_BYTES = 64 << 20

@@ -1,7 +1,7 @@
 """Scene classification from latents, beside the same kind of network on pixels: accuracy, F1, and where the time goes.
 
 python scripts/train_classifier.py                           960 drawn scenes of 64x64, built in ./demo-training
-python scripts/train_classifier.py LOCATION --mix cutmix --epochs 40
+python scripts/train_classifier.py LOCATION --mix cutmix --epochs 40 --seeds 5        mean and standard deviation
 
 Both networks follow one recipe with as many parameters, batches and steps. Pixels are the source's own pictures as they
 were prepared for the VAE, kept in memory as uint8; where the source is not at hand, what the VAE makes of the latents.
@@ -14,7 +14,7 @@ import argparse
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,26 +33,29 @@ MIXES: dict[str, Any] = {"none": lambda batch, *_, **__: batch, "mixup": mixup, 
 def main() -> None:
     """Train on both and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("location", nargs="?", help="a latent dataset with classes; default: drawn scenes are encoded")
+    parser.add_argument("location", nargs="?", default="demo-training", help="with classes; default: drawn scenes")
     parser.add_argument("--scenes", type=int, nargs=2, default=(960, 64), metavar=("COUNT", "SIDE"))
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--mix", choices=MIXES, default="none")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0, help="of the rows that are held out, and of the first network")
+    parser.add_argument("--seeds", type=int, default=1, help="networks, of this seed and the next")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    options.device = options.device.replace("auto", "cuda" if torch.cuda.is_available() else "cpu")
-    if options.location is None:  # a finished build is found again, so only the first run waits for it
-        scenes = replace(SOURCES["synthetic"], options={"count": options.scenes[0], "size": options.scenes[1]})
+    if options.location == "demo-training":  # a finished build is found again, so only the first run waits for it
+        scenes = SOURCES["synthetic"].at("", count=options.scenes[0], size=options.scenes[1])
         build(BuildPlan(source=scenes, vae=VAES["demo"], batch_size=32), "demo-training")
-        options.location = "demo-training"
     train, test = parts(options)
     classes, size = len(train.class_names or ()), options.batch_size
     print(f"{len(train)} rows to train on, {len(test)} held out; {options.device}, {torch.get_num_threads()} threads")
-    latents = train.loader(size, shuffle=True, seed=options.seed)
-    rows = [trained("latents", "latent", latents, test.loader(size), classes, options)]
     (seen, origin), (unseen, _) = pictures(train, options), pictures(test, options)
-    rows.append(trained(f"pixels ({origin})", "image", seen, unseen, classes, options))
+    latents = train.loader(size, shuffle=True, seed=options.seed), test.loader(size)
+    rows = []
+    for name, key, *both in (("latents", "latent", *latents), (f"pixels ({origin})", "image", seen, unseen)):
+        runs = torch.stack([trained(classes, options.seed + n, options, key, *both) for n in range(options.seeds)])
+        mean, spread = runs.mean(0), runs.std(0, correction=min(1, len(runs) - 1))
+        scores = [f"{mean[n]:.3f}" + f" ± {spread[n]:.3f}" * (len(runs) > 1) for n in range(3)]
+        rows += [f"| {name} | {mean[5]:,.0f} | {' | '.join(scores)} | {mean[3]:.2f} | {mean[4]:.1%} |"]
     print("\n| trained on | parameters | accuracy | macro F1 | weighted F1 | seconds an epoch | loading |")
     print("|---|---:|---:|---:|---:|---:|---:|", *rows, sep="\n")
 
@@ -111,15 +114,14 @@ def network(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
 
-def trained(name: str, key: str, train: Iterable[Any], test: Iterable[Any], classes: int, options: Any) -> str:
-    """Train a network on the batches' ``key``, measure it on ``test``, and give its row of the table."""
-    torch.manual_seed(options.seed)
+def trained(classes: int, seed: int, options: Any, key: str, train: Iterable[Any], test: Iterable[Any]) -> torch.Tensor:
+    """A network trained on ``key``: accuracy and F1s on ``test``, seconds an epoch, part of loading, parameters."""
+    torch.manual_seed(seed)
     model = network(next(iter(test))[key].shape[1:], classes).to(options.device)
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
-    loading = computing = 0.0
+    loading, computing, clock = 0.0, 0.0, time.perf_counter()
     for epoch in range(options.epochs):
-        clock = time.perf_counter()
         for batch in train:
             mixed = MIXES[options.mix](batch, classes, name=key)
             inputs, labels = mixed[key].to(options.device), mixed["label"].to(options.device)
@@ -133,16 +135,14 @@ def trained(name: str, key: str, train: Iterable[Any], test: Iterable[Any], clas
             loading, computing, clock = loading + loaded - clock, computing + done - loaded, done
         schedule.step()
         share = loading / (loading + computing)
-        print(f"{name}, epoch {epoch + 1}: loss {last:.3f}; loading {share:.1%}, computing {1 - share:.1%}", flush=True)
-    model.eval()
+        print(f"{key}, epoch {epoch + 1}: loss {last:.3f}; loading {share:.1%}, computing {1 - share:.1%}", flush=True)
     with torch.inference_mode():
-        found = [(model(batch[key].to(options.device)).cpu(), batch["label"]) for batch in test]
+        found = [(model.eval()(batch[key].to(options.device)).cpu(), batch["label"]) for batch in test]
     guess, truth = (torch.cat(parts) for parts in zip(*found, strict=True))
     scores = [multiclass_accuracy(guess, truth, classes, average="micro")]
     scores += [multiclass_f1_score(guess, truth, classes, average=average) for average in ("macro", "weighted")]
-    measured = " | ".join(f"{score:.3f}" for score in scores)
-    seconds = (loading + computing) / options.epochs
-    return f"| {name} | {sum(map(torch.numel, model.parameters())):,} | {measured} | {seconds:.2f} | {share:.1%} |"
+    seconds, parameters = (loading + computing) / options.epochs, sum(map(torch.numel, model.parameters()))
+    return torch.tensor([*scores, seconds, share, parameters])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,32 @@ def test_processes_share_a_cache(compact: Path, tmp_path: Path) -> None:
     assert len([name for name in names if name.endswith(".rows")]) == 3
 
 
+def _decode(folder: Path, barrier: Any) -> None:
+    def slowly() -> Any:
+        (folder / f"decoded-by-{os.getpid()}").touch()
+        deadline = time.monotonic() + 1  # so that the other process asks before this is done
+        while time.monotonic() < deadline and len(list(folder.glob("decoded-by-*"))) < 2:
+            time.sleep(0.01)
+        return np.arange(64, dtype=np.uint8)
+
+    barrier.wait(240)
+    found = DecodedCache(folder).get("f" * 64, 64, slowly)
+    assert found.tolist() == list(range(64))
+
+
+def test_of_two_processes_that_want_a_shard_one_decodes_it_and_the_other_waits(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="this system has no such locks")
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    workers = [context.Process(target=_decode, args=(tmp_path, barrier)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(list(tmp_path.glob("decoded-by-*"))) == 1
+
+
 def test_a_changed_shard_is_refused_by_name_before_it_is_decoded(compact: Path) -> None:
     path = compact / "synthetic-pool8" / "train-00001-of-00003.parquet"
     content = bytearray(path.read_bytes())
@@ -150,7 +177,34 @@ def test_clearing_removes_everything_and_says_what(compact: Path, tmp_path: Path
 
 
 def test_available_memory_is_what_the_system_says(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:  100 kB\nMemAvailable:     42 kB\n")
-    assert available_memory(meminfo) == 42 * 1024
-    assert available_memory(tmp_path / "none") > 2**20
+    (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:     42 kB\n")
+    assert available_memory(tmp_path, tmp_path) == 42 * 1024
+    assert available_memory(tmp_path / "none", tmp_path) > 2**20
+
+
+@pytest.mark.parametrize(
+    ("membership", "group", "limit", "used"),
+    [
+        ("0::/\n", ".", "memory.max", "memory.current"),
+        ("0::/jobs/mine\n", "jobs/mine", "memory.max", "memory.current"),
+        ("0::/jobs/mine\n", "jobs", "memory.max", "memory.current"),  # the limit of the group above counts as well
+        ("3:cpu:/\n2:memory:/docker/1\n", "memory/docker/1", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ("3:cpu:/\n2:memory:/docker/1\n", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),  # inside it
+    ],
+)
+def test_a_container_has_no_more_memory_than_its_limit_leaves(
+    tmp_path: Path, membership: str, group: str, limit: str, used: str
+) -> None:
+    proc, folder = tmp_path / "proc", tmp_path / "cgroups" / group
+    (proc / "self").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    (proc / "meminfo").write_text("MemAvailable: 9000 kB\n")
+    (proc / "self" / "cgroup").write_text(membership)
+    (folder / used).write_text("700000\n")
+    (folder / "memory.stat").write_text("anon 400000\ninactive_file 200000\n")
+    (folder / limit).write_text("1000000\n")
+    assert available_memory(proc, tmp_path / "cgroups") == 500_000
+    (folder / used).write_text("1300000\n")
+    assert available_memory(proc, tmp_path / "cgroups") == 0
+    (folder / limit).write_text("max\n" if limit == "memory.max" else f"{2**63 - 4096}\n")
+    assert available_memory(proc, tmp_path / "cgroups") == 9000 * 1024

@@ -71,7 +71,7 @@ def decoder_runs(dataset: LatentDataset) -> Iterator[list[int]]:
     """How many pictures the VAE's decoder makes at each of its runs; the VAE is loaded by a first picture."""
     dataset.decode(torch.zeros(1, *dataset.latent_shape))
     runs: list[int] = []
-    decoder: Any = getattr(dataset._vae, "model").decoder  # noqa: B009 (of this VAE; the interface has none)
+    decoder: Any = getattr(dataset._decoder.vae, "model").decoder  # noqa: B009 (of this VAE; the interface has none)
     hook = decoder.register_forward_hook(lambda _, __, made: runs.append(len(made)))
     try:
         yield runs
@@ -111,6 +111,29 @@ def test_decoding_the_same_latents_again_looks_at_the_pictures_that_are_kept(dem
         assert dataset.decode(latents[:0]).shape == (0, 3, 32, 32)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_latents_are_decoded_in_the_dtype_that_is_recorded(tmp_path: Path, dtype: str) -> None:
+    build_scenes(tmp_path, source=scenes(2, 16), vae=VAES["demo"], dtype=dtype, metrics=())
+    dataset = load_latents(tmp_path)
+    images = dataset.decode(dataset.batch([0, 1])["latent"])
+    assert images.dtype == torch.float32
+    model: Any = getattr(dataset._decoder.vae, "model")  # noqa: B009 (of this VAE; the interface has none)
+    assert model.dtype == getattr(torch, dtype)
+
+
+def test_a_large_batch_is_decoded_a_few_pictures_at_a_time(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_latents(demo, picture_bytes=0)
+    latents = dataset.batch(range(8))["latent"]
+    with decoder_runs(dataset) as runs:
+        whole = dataset.decode(latents)
+        monkeypatch.setattr("latentstore.latent_decoding.PIXELS_TOGETHER", 3 * 32 * 32 + 1)
+        torch.testing.assert_close(dataset.decode(latents), whole, atol=1e-4, rtol=0)
+        assert runs == [8, 3, 3, 2]
+        monkeypatch.setattr("latentstore.latent_decoding.PIXELS_TOGETHER", 1)  # a picture is decoded whole
+        torch.testing.assert_close(dataset.decode(latents[:2]), whole[:2], atol=1e-4, rtol=0)
+        assert runs[4:] == [1, 1]
+
+
 def test_what_is_written_to_a_picture_is_not_seen_by_the_next_who_looks(demo: Path) -> None:
     dataset = load_latents(demo, decode=True)
     for _ in range(2):
@@ -128,10 +151,10 @@ def test_pictures_are_kept_up_to_a_number_of_bytes_and_the_oldest_go_first(demo:
     with decoder_runs(dataset) as runs:
         for row in (0, 1, 2, 0, 3, 0, 2, 1):
             dataset[row]
-            assert dataset._pictures.bytes <= 3 * each
+            assert dataset._decoder.kept.bytes <= 3 * each
         assert len(runs) == 5  # 0, 1, 2, then 3 in the place of 1, then 1 again
         dataset.batch(range(8))
-        assert dataset._pictures.bytes == 3 * each
+        assert dataset._decoder.kept.bytes == 3 * each
         del runs[:]
         dataset.batch([5, 6, 7])
         assert runs == []
@@ -140,7 +163,7 @@ def test_pictures_are_kept_up_to_a_number_of_bytes_and_the_oldest_go_first(demo:
         with decoder_runs(dataset) as runs:
             assert torch.equal(dataset[0]["image"], dataset[0]["image"])
             assert runs == [1, 1]
-            assert dataset._pictures.bytes == 0
+            assert dataset._decoder.kept.bytes == 0
 
 
 def test_latents_that_a_gradient_is_to_reach_are_decoded_each_time(demo: Path) -> None:
@@ -157,7 +180,7 @@ def test_a_copy_of_a_dataset_keeps_pictures_of_its_own(demo: Path) -> None:
     dataset = load_latents(demo, decode=True)
     image = dataset[0]["image"]
     copy: LatentDataset = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own bytes)
-    assert copy._pictures.bytes == 0
+    assert copy._decoder.kept.bytes == 0
     assert torch.equal(copy[0]["image"], image)
 
 
@@ -264,6 +287,40 @@ def test_torch_dataloader_takes_it_as_it_is(drawn: Path, workers: int) -> None:
     assert torch.equal(latents, dataset.batch(range(30))["latent"])
 
 
+MAPS = Path("/proc/self/maps")
+
+
+class Mappings:
+    """A map-style dataset whose samples say how often the process that read them has the dataset's shards mapped."""
+
+    def __init__(self, dataset: LatentDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, row: int) -> int:
+        self.dataset[row]
+        folder = str(self.dataset._store.folder)
+        return sum(folder in line and line.endswith(".parquet") for line in MAPS.read_text().splitlines())
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not say what a process has mapped")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_process_maps_the_shards_once_however_many_samples_it_reads(
+    tmp_path: Path, drawn_fast: Path, start: str
+) -> None:
+    folder = Path(shutil.copytree(drawn_fast, tmp_path / "copy"))
+    rows: Any = Mappings(load_latents(folder))
+    mappings = rows[0]
+    assert 3 <= mappings <= 2 * 3  # of three shards: one of their bytes, and Arrow's own
+    assert {rows[row] for row in range(30)} == {mappings}
+    list(rows.dataset.loader(4, shuffle=True))
+    assert rows[0] == mappings
+    loader: DataLoader[Any] = DataLoader(rows, batch_size=8, num_workers=1, multiprocessing_context=start)
+    assert {int(count) for counts in loader for count in counts} == {mappings}
+
+
 def test_a_dataset_survives_pickling(drawn_fast: Path) -> None:
     dataset = load_latents(drawn_fast, filter="psnr > 20")
     copy: LatentDataset = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own bytes)
@@ -299,7 +356,11 @@ def test_a_config_is_named_where_there_are_several(tmp_path: Path) -> None:
         ({"device": "cuda:99"}, "Device 'cuda:99' is not here, CUDA devices found: "),
         ({"device": "gpu"}, "Expected a device such as 'cpu' or 'cuda', found 'gpu'"),
         ({"picture_bytes": -1}, "Expected 0 or more picture_bytes, found -1"),
-        ({"filter": "psnr > 1000"}, "No row of split 'train' satisfies the filter"),
+        ({"filter": "psnr > 1000 and height > 3"}, r"loosen it; height goes from 40 to 40; psnr goes from \d\d\.\d"),
+        (
+            {"filter": lambda columns: [False] * len(columns["id"])},
+            "No row of split 'train' satisfies the filter, which is a function: it gave False for every row.",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(drawn: Path, options: dict[str, Any], message: str) -> None:
@@ -458,7 +519,7 @@ def test_an_edited_normalisation_is_refused_before_anything_is_decoded(tmp_path:
 
 
 def test_columns_keep_their_precision_and_missing_numbers_are_told_apart() -> None:
-    from latentstore.load import _tensor_or_list as column
+    from latentstore.scalar_columns import tensor_or_list as column
 
     value = {"_type": "Value"}
     assert column([-118.49127345678], value | {"dtype": "float64"}).item() == -118.49127345678

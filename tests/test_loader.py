@@ -248,6 +248,22 @@ def test_the_conversion_is_that_of_storage_and_normalisation(
     assert torch.equal(batch["latent"], expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("piece", [1, 5 * 150, 1 << 20])
+def test_a_batch_that_is_read_in_pieces_is_the_same_to_the_bit(
+    named: LatentDataset, monkeypatch: pytest.MonkeyPatch, piece: int, dtype: str
+) -> None:
+    dataset = load_latents(named._store.folder, dtype=dtype, columns=["id"])
+    assert dataset.row_bytes == 150
+    rows = np.random.default_rng(0).permutation(30)
+    expected = [dataset[row] for row in rows]
+    monkeypatch.setattr("latentstore.load.PIECE_BYTES", piece)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    batch = dataset.batch(rows)
+    assert batch["id"] == [sample["id"] for sample in expected]
+    assert torch.equal(batch["latent"], torch.stack([sample["latent"] for sample in expected]))
+
+
 # Weights --------------------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +301,17 @@ def test_weights_draw_rows_in_proportion_and_the_same_for_a_seed(named: LatentDa
         ({"prefetch": -1}, "Expected 0 or more batches to prefetch, found -1."),
         ({"batch_size": 0}, "Expected a batch_size of 1 or more, found 0."),
         ({"rank": 2, "world_size": 2}, "Expected a rank from 0 to world_size - 1 = 1, found 2."),
-        ({"world_size": 31}, "31 ranks cannot share 30 rows: at least one row a rank is needed."),
+        (
+            {"world_size": 31},
+            "31 ranks cannot share 30 rows, at least one row a rank is needed: use 30 ranks or fewer.",
+        ),
+        ({"world_size": 0}, "Expected a world_size of 1 or more, found 0."),
+        ({"batch_size": "64"}, "Expected a whole number as batch_size, found '64'."),
+        ({"batch_size": 2.5}, "Expected a whole number as batch_size, found 2.5."),
+        (
+            {"batch_size": 8, "world_size": 4, "drop_last": True},
+            "drop_last leaves no batch of 8, a rank has 7 rows: use a smaller batch_size, or leave out drop_last.",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(named: LatentDataset, options: dict[str, Any], sentence: str) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,21 @@ def test_the_classifier_measures_latents_against_source_pixels_and_repeats_itsel
     assert [row[:5] for row in again] == [latents[:5], pixels[:5]]
 
 
+def test_several_seeds_give_the_mean_of_their_runs_and_its_spread(pooled: Path) -> None:
+    arguments = [str(pooled), "--epochs", "1", "--batch-size", "16"]
+    both = table(run(pooled.parent, "train_classifier.py", *arguments, "--seeds", "2"))
+    # The pixels' first network is the one of a single seed: same rows held out, same weights, same order.
+    (_, single) = table(run(pooled.parent, "train_classifier.py", *arguments))
+    for row in both:
+        for cell in row[2:5]:
+            assert re.fullmatch(r"[01]\.\d{3} ± [01]\.\d{3}", cell)
+    mean, spread = map(float, both[1][2].split(" ± "))
+    first = float(single[2])
+    assert spread == pytest.approx(
+        abs(mean - first) * 2**0.5, abs=2e-3
+    )  # of two numbers, the one this far from the mean
+
+
 def test_the_classifier_decodes_where_the_source_is_gone_and_says_so(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("dark", "light"):
@@ -123,6 +139,38 @@ def test_the_diffusion_script_writes_the_same_grid_for_the_same_seed(
     assert np.array_equal(grids[0][:, :32], grids[2][:, :32])  # the real pictures do not depend on the seed
     # An error where all is noise must not be blown up to black and white by the sampler.
     assert np.isin(grids[0][:, 32:], (0, 255)).mean() < 0.1  # 0.98 without the clip
+
+
+def test_a_diffusion_run_that_is_killed_and_typed_again_gives_the_grid_of_one_that_was_not(
+    pooled: Path, tmp_path: Path
+) -> None:
+    arguments = [str(pooled), "--width", "32", "--batch-size", "8", "--sampling-steps", "2", "--steps", "150"]
+    run(tmp_path, "train_diffusion.py", *arguments, "--out", "whole.png")
+    kept = tmp_path / "state.pt"
+    again = [*arguments, "--checkpoint", kept.name, "--out", "again.png"]
+    command = [sys.executable, str(SCRIPTS / "train_diffusion.py"), *again]
+    begun = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
+    try:
+        while not kept.exists() and begun.poll() is None:
+            time.sleep(0.01)
+    finally:
+        begun.kill()
+        begun.wait()
+    assert not (tmp_path / "again.png").exists()
+    printed = run(tmp_path, "train_diffusion.py", *again)
+    assert re.search(r"state\.pt goes on after step (50|100|150)\n", printed)
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "whole.png")), np.asarray(Image.open(tmp_path / "again.png"))
+    )
+
+
+def test_latents_that_are_not_square_are_refused_by_the_diffusion_script(tmp_path: Path) -> None:
+    scenes.write_pictures(tmp_path / "photos", {f"{name}/{n}.png": (16, 32) for name in ("a", "b") for n in range(2)})
+    scenes.build_scenes(tmp_path / "latents", source=folder_source(tmp_path / "photos"), metrics=())
+    command = [sys.executable, str(SCRIPTS / "train_diffusion.py"), "latents"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("This network wants square latents, found 2x4: build from square pictures.")
 
 
 def test_the_bench_gives_both_ways_the_same_latents_and_prints_where_it_ran(tmp_path: Path) -> None:
