@@ -24,7 +24,6 @@ from latentstore.metrics.table import METRICS
 from latentstore.normalisation import KINDS
 from latentstore.pixels import Preparation
 from latentstore.plan import SHUFFLED, SOURCE_ORDER
-from latentstore.preview import FILE_NAME as PREVIEW
 from latentstore.seal import INDEX
 from latentstore.storage.table import STORAGES
 from latentstore.views import VIEWS
@@ -167,7 +166,7 @@ def test_the_columns_are_those_of_the_code_in_order() -> None:
 @pytest.mark.parametrize(
     ("number", "names"),
     [
-        (1, [FILE_NAME, INDEX, PREVIEW, f"{JOURNAL}/"]),
+        (1, [FILE_NAME, INDEX, "preview.png", f"{JOURNAL}/"]),
         (3, [f'"{SHUFFLED}"', f'"{SOURCE_ORDER}"']),
         (4, [FAST, COMPACT]),
         (5, list(STORAGES)),
