@@ -6,8 +6,9 @@
 
     python scripts/bench_build.py --vaes '' --start                     when the first batch is encoded
 
-Three ways take turns on the same files, the fastest of --repeats runs of each is shown, by the clock and in seconds of
-the processor (which neighbours on the machine change little):
+Three ways take turns on the same files. Each run is compared with the bare one of its turn, by the clock and in seconds
+of the processor (which neighbours on the machine change less); shown is the median of --repeats turns, and the profile
+of the fastest build:
 
 bare    encode and decode of batches that are in memory already, nothing else: what cannot be undercut
 build   `latentstore.build`: read, encode, store, decode, PSNR, SSIM and MAE, write, hash, sync, journal
@@ -39,6 +40,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -147,17 +149,22 @@ def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
     spent: dict[str, list[Spent]] = {way: [] for way in ways}
     few = pictures(folder / f"few-{options.size}", options.batch_size, options.size)
     built(row, few, folder, options, {})  # once for packages, caches and the kernels' choices
-    for _ in range(options.repeats):
-        for way, run in ways.items():
-            spent[way].append(run())
-    best = {way: Spent(min(one.wall for one in found), min(one.cpu for one in found)) for way, found in spent.items()}
-    print(f"{name}: {options.images} JPEG files of {options.size}x{options.size}, {options.device} {options.dtype}")
-    for way, found in best.items():
-        wall, cpu = best["bare"].wall / found.wall, best["bare"].cpu / found.cpu
+    for repeat in range(options.repeats):
+        for way in list(ways)[:: 1 if repeat % 2 else -1]:
+            spent[way].append(ways[way]())
+    print(
+        f"{name}: {options.images} JPEG files of {options.size}x{options.size}, {options.device} {options.dtype}, "
+        f"median (and range) of {options.repeats}"
+    )
+    for way, found in spent.items():
+        pairs = list(zip(spent["bare"], found, strict=True))
+        wall = sorted(bare.wall / one.wall for bare, one in pairs)
+        cpu = median(bare.cpu / one.cpu for bare, one in pairs)
         print(
-            f"  {way:6} {options.images / found.wall:9.1f} images/s   {wall:5.2f} of the bare VAE; processor {cpu:5.2f}"
+            f"  {way:6} {options.images / median(one.wall for one in found):9.1f} images/s   {median(wall):5.2f} "
+            f"({wall[0]:.2f} to {wall[-1]:.2f}) of the bare VAE; processor {cpu:5.2f}"
         )
-    show(profiles[best["build"].wall])
+    show(profiles[min(one.wall for one in spent["build"])])
 
 
 def show(profile: BuildProfile) -> None:
