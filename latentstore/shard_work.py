@@ -32,7 +32,7 @@ from latentstore.pictures import PictureReader, scores_of, side_by_side
 from latentstore.pixels import batch_of, to_uint8
 from latentstore.plan import BuildPlan, PlannedShard
 from latentstore.quarantine import Quarantine
-from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile
+from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile, record_of
 from latentstore.safe_compute import as_planned, in_parts, not_finite
 from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
@@ -530,7 +530,7 @@ def _records(
         thumbnails = _thumbnails(bench, measured)
         for index, tile in enumerate(batch.tiles):
             row_scores = {name: float(found[index]) for name, found in scores.items()}
-            yield _record(tile, measured.stored[index], row_scores, thumbnails[index])
+            yield record_of(tile, measured.stored[index], row_scores, thumbnails[index])
 
 
 def _thumbnails(bench: Bench, measured: _Measured) -> Sequence[bytes | None]:
@@ -558,19 +558,3 @@ def _of_one_shard(bench: Bench, first: _Measured, following: Iterator[_Measured]
 def _refuse_in_strict(plan: BuildPlan, tile: SkippedTile) -> None:
     if plan.strict:
         raise SourceError(f"{tile.source_path!r} cannot be used: {tile.reason} (without --strict it would be skipped).")
-
-
-def _record(tile: Tile, latent: NDArray[Any], scores: dict[str, float], thumbnail: bytes | None) -> LatentRecord:
-    return LatentRecord(
-        id=tile.id,
-        latent=latent,
-        label=tile.label,
-        height=tile.pixels.shape[0],
-        width=tile.pixels.shape[1],
-        source_path=tile.source_path,
-        source_sha256=tile.source_sha256,
-        source_bytes=tile.source_bytes,
-        scores=scores,
-        metadata=tile.metadata,
-        thumbnail=thumbnail,
-    )
