@@ -72,9 +72,9 @@ def build(
 ) -> Manifest:
     """Build one config into ``<out>/<config>/`` and return its manifest.
 
-    ``progress`` is called after every batch; ``observe`` is shown every batch's pictures as they are measured, in a
-    thread of its own (those of shards that an earlier run had finished are not decoded again, so it does not see them;
-    it needs one worker of engine ``local``). ``profiled`` is told where the time of the workers went.
+    ``progress`` is called after every batch; ``observe`` is shown every batch's pictures as they are measured (those of
+    shards that an earlier run had finished are not decoded again, so it does not see them; it needs one worker of
+    engine ``local``). Both are called in the caller's thread. ``profiled`` is told where the time of the workers went.
 
     ``workers`` of an ``engine`` finish the shards; the bytes are the same for any of both. Several workers of engine
     ``local`` are processes of their own, so a script that asks for them keeps its calls below

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from latentstore.errors import RequestError
+from latentstore.freed_memory import kept
 from latentstore.garbage import collection_paused
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def not_finite(batch: torch.Tensor) -> torch.Tensor:
 def as_planned(plan: BuildPlan) -> Iterator[None]:
     """Have torch compute as the plan says: with its threads on a CPU, with cuDNN's repeatable algorithms on CUDA.
 
-    Both are settings of the process, or of the thread; they are put back. An accelerator's other kernels that the VAEs
-    here use (matrix products, attention, interpolation forwards) are repeatable as they are.
+    On a CPU memory that is freed is kept too, which no number depends on. All these are settings of the process, or of
+    the thread; they are put back. An accelerator's other kernels that the VAEs here use (matrix products, attention,
+    interpolation forwards) are repeatable as they are.
     """
     with collection_paused():
         import torch
@@ -72,7 +74,8 @@ def as_planned(plan: BuildPlan) -> Iterator[None]:
         torch.set_num_threads(plan.threads)
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        yield
+        with kept() if plan.device == "cpu" else nullcontext():
+            yield
     finally:
         torch.set_num_threads(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:]

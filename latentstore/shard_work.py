@@ -1,8 +1,11 @@
 """The work on shards, one after another: READ, PREPARE, ENCODE, STORE, MEASURE, SHELVE.
 
-Three lanes run at the same time, each in its own thread, with short queues between them, so that memory stays flat:
-reading (READ, PREPARE), computing (ENCODE, STORE, MEASURE) and writing (SHELVE). They do not stop between two shards:
-the next one's pictures are read while the last one is written.
+Three lanes run at the same time, with short queues between them, so that memory stays flat: reading (READ, PREPARE)
+and writing (SHELVE) in threads of their own, computing (ENCODE, STORE, MEASURE) in the thread that asks for the shards.
+They do not stop between two shards: the next one's pictures are read while the last one is written.
+
+It is the computing that stays in the caller's thread because that is mostly the main one: its memory can be kept for
+the next batch (``freed_memory``), and it has torch's threads already.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.ahead import ahead
+from latentstore.behind import behind
 from latentstore.build_profile import StageClock
 from latentstore.build_progress import ShardProgress, Tell
 from latentstore.calibration import ChosenStorage, lost
@@ -33,7 +37,7 @@ from latentstore.pixels import batch_of, to_uint8
 from latentstore.plan import BuildPlan, PlannedShard
 from latentstore.quarantine import Quarantine
 from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile, record_of
-from latentstore.safe_compute import as_planned, in_parts, not_finite
+from latentstore.safe_compute import in_parts, not_finite
 from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
 from latentstore.thumbnails import thumbnails_of
@@ -126,18 +130,14 @@ def finished_shards(
     """Build these shards, and give each once it is on disk and in the journal.
 
     The next shard is asked for (in another thread) as soon as the pictures of the last were read. ``tell`` is called
-    in the thread that takes the shards.
+    in the thread that takes the shards, after every batch that was measured.
     """
     with ExitStack() as threads:
         prepared = threads.enter_context(closing(ahead(_prepared(bench, shards), BATCHES_AHEAD)))
         encoded = threads.enter_context(closing(_while_measuring(bench, _encoded(bench, prepared))))
-        measured = _measured(bench, encoded)
-        # On a CPU this thread encodes too; torch counts its threads for each thread that computes.
-        inside = partial(as_planned, bench.plan)
-        measured = threads.enter_context(closing(ahead(measured, MEASURED_AHEAD, inside=inside)))
-        for first in measured:
-            batches = _of_one_shard(bench, first, measured)
-            yield first.shard, _shelved(bench, work, first.shard, batches, tell)
+        measured = _told(bench, _measured(bench, encoded), tell)
+        shelve = partial(_shelved, bench, work)
+        yield from threads.enter_context(closing(behind(measured, MEASURED_AHEAD, shelve)))
 
 
 # READ and PREPARE ----------------------------------------------------------------------------------------------------
@@ -346,6 +346,14 @@ class _Measured:
         """Planned rows that it stands for, those of skipped pictures included."""
         return len(self.batch.tiles) + len(self.batch.skipped)
 
+    @property
+    def skipped(self) -> list[SkippedInfo]:
+        """Its pictures that cannot be used, as the journal and the manifest say it."""
+        return [
+            SkippedInfo(tile.id, tile.source_path, tile.reason, self.shard.split, position)
+            for position, tile in self.batch.skipped
+        ]
+
 
 def _measured(bench: Bench, batches: Iterator[_Encoded]) -> Iterator[_Measured]:
     """STORE and MEASURE."""
@@ -438,6 +446,28 @@ def _finite_decode(bench: Bench, latents: torch.Tensor, pixels: torch.Tensor) ->
     return pixels, spoilt
 
 
+def _told(bench: Bench, batches: Iterable[_Measured], tell: Tell) -> Iterator[_Measured]:
+    """The same batches; what cannot be used in them is counted, and ends the build where the plan says so."""
+    told = ShardProgress("")
+    for measured in batches:
+        batch, shard = measured.batch, measured.shard.name
+        told = told if told.shard == shard else ShardProgress(shard)
+        for skipped in measured.skipped:
+            _refuse_in_strict(bench.plan, skipped)
+            bench.quarantine.add([skipped])
+            told = told.skip()
+        if batch.tiles:
+            told = told.advance(len(batch.tiles), measured.scores.get("psnr", np.empty(0)).tolist())
+        tell(told)
+        yield measured
+
+
+def _refuse_in_strict(plan: BuildPlan, skipped: SkippedInfo) -> None:
+    if plan.strict:
+        reason = f"{skipped.source_path!r} cannot be used: {skipped.reason}"
+        raise SourceError(f"{reason} (without --strict it would be skipped).")
+
+
 # SHELVE --------------------------------------------------------------------------------------------------------------
 
 
@@ -464,6 +494,9 @@ class _Tally:
 
     def add(self, bench: Bench, batch: _Measured) -> None:
         """Count one batch."""
+        self.skipped += batch.skipped
+        if not batch.batch.tiles:
+            return
         self.statistics = self.statistics.merge(ChannelStatistics.of(batch.reread))
         self.counts = self.counts.merge(ByteCounts.of(batch.stored))
         self.clipped += bench.storage.clipped(batch.batch.raw)
@@ -477,11 +510,17 @@ class _Tally:
 
 
 def _shelved(
-    bench: Bench, work: BuildFolder, shard: PlannedShard, batches: Iterator[_Measured], tell: Tell
-) -> FinishedShard:
-    """SHELVE: one shard file, and its entry in the journal."""
+    bench: Bench, work: BuildFolder, measured: Iterator[_Measured]
+) -> Iterator[tuple[PlannedShard, FinishedShard]]:
+    """SHELVE: each shard once it is on disk and in the journal."""
+    for first in measured:
+        yield first.shard, _shelved_shard(bench, work, first.shard, _of_one_shard(bench, first, measured))
+
+
+def _shelved_shard(bench: Bench, work: BuildFolder, shard: PlannedShard, batches: Iterator[_Measured]) -> FinishedShard:
+    """One shard file, and its entry in the journal."""
     tally = _Tally.empty(bench)
-    info = _written(bench, work, shard, _records(bench, shard, batches, tally, tell))
+    info = _written(bench, work, shard, _records(bench, batches, tally))
     entry = FinishedShard(
         shard=info,
         statistics=tally.statistics.to_dict(),
@@ -509,27 +548,14 @@ def _written(bench: Bench, work: BuildFolder, shard: PlannedShard, records: Iter
         )
 
 
-def _records(
-    bench: Bench, shard: PlannedShard, batches: Iterator[_Measured], tally: _Tally, tell: Tell
-) -> Iterator[LatentRecord]:
-    """One record for each encoded picture; what it says of the batch is counted and told."""
-    told = ShardProgress(shard.name)
+def _records(bench: Bench, batches: Iterator[_Measured], tally: _Tally) -> Iterator[LatentRecord]:
+    """One record for each encoded picture; what is to be said of the shard is counted."""
     for measured in batches:
-        batch, scores = measured.batch, measured.scores
-        for position, reason in batch.skipped:
-            _refuse_in_strict(bench.plan, reason)
-            tally.skipped.append(SkippedInfo(reason.id, reason.source_path, reason.reason, shard.split, position))
-            bench.quarantine.add(tally.skipped[-1:])
-            told = told.skip()
-        if batch.tiles:
-            with bench.clock.of("count"):
-                tally.add(bench, measured)
-            told = told.advance(len(batch.tiles), scores.get("psnr", np.empty(0)).tolist())
-        with bench.clock.of(""):
-            tell(told)
+        with bench.clock.of("count"):
+            tally.add(bench, measured)
         thumbnails = _thumbnails(bench, measured)
-        for index, tile in enumerate(batch.tiles):
-            row_scores = {name: float(found[index]) for name, found in scores.items()}
+        for index, tile in enumerate(measured.batch.tiles):
+            row_scores = {name: float(found[index]) for name, found in measured.scores.items()}
             yield record_of(tile, measured.stored[index], row_scores, thumbnails[index])
 
 
@@ -553,8 +579,3 @@ def _of_one_shard(bench: Bench, first: _Measured, following: Iterator[_Measured]
             return
         with bench.clock.of(""):
             batch = next(following)
-
-
-def _refuse_in_strict(plan: BuildPlan, tile: SkippedTile) -> None:
-    if plan.strict:
-        raise SourceError(f"{tile.source_path!r} cannot be used: {tile.reason} (without --strict it would be skipped).")

@@ -37,6 +37,7 @@ from latentstore.checks.interface import (
 )
 from latentstore.checks.table import CHECKS
 from latentstore.errors import FetchError, LatentStoreError, NotSealedError, RequestError, StoreError
+from latentstore.freed_memory import kept
 from latentstore.json_records import plain
 from latentstore.locations import LocalFolder, location_of
 from latentstore.manifest import FILE_NAME
@@ -73,6 +74,7 @@ class VerifyReport:
         return {"ok": self.ok, **plain(self)}
 
 
+@kept()
 def verify(
     location: str | Path,
     config: str | None = None,

@@ -6,11 +6,12 @@
 
     python scripts/bench_build.py --vaes '' --start                     when the first batch is encoded
 
-Three ways take turns on the same files. Each run is compared with the bare one of its turn, by the clock and in seconds
+Four ways take turns on the same files. Each run is compared with the bare one of its turn, by the clock and in seconds
 of the processor (which neighbours on the machine change less); shown is the median of --repeats turns, and the profile
 of the fastest build:
 
-bare    encode and decode of batches that are in memory already, nothing else: what cannot be undercut
+bare    encode and decode of batches that are in memory already, nothing else, in a process as Python starts it
+kept    the same on a CPU where memory that is freed is kept for the next layer, as in a build: what cannot be undercut
 build   `latentstore.build`: read, encode, store, decode, PSNR, SSIM and MAE, write, hash, sync, journal
 study   the loop people write: one process, batch 64, files read with Pillow, one compressed .npz a picture, decode
         and one PSNR a batch; nothing overlaps
@@ -49,6 +50,7 @@ from PIL import Image
 
 from latentstore import STORAGES, VAES, BuildPlan, BuildProfile, BuildProgress, VaeRow, build, folder_source
 from latentstore.build_profile import STAGES
+from latentstore.freed_memory import kept
 from latentstore.records import LatentBatch
 from latentstore.sources.synthetic import CLASSES, draw_scene
 from latentstore.vaes.interface import LoadOptions, Vae
@@ -143,6 +145,7 @@ def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
     profiles: dict[float, BuildProfile] = {}
     ways: dict[str, Callable[[], Spent]] = {
         "bare": partial(bare, vae, photos, options),
+        **({"kept": partial(kept()(bare), vae, photos, options)} if options.device == "cpu" else {}),
         "build": partial(built, row, photos, folder, options, profiles),
         "study": partial(study, vae, photos, folder, options),
     }
@@ -154,17 +157,21 @@ def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
             spent[way].append(ways[way]())
     print(
         f"{name}: {options.images} JPEG files of {options.size}x{options.size}, {options.device} {options.dtype}, "
-        f"median (and range) of {options.repeats}"
+        f"median of {options.repeats}; "
+        "speed as a part of that of bare, then of kept (range, and in seconds of the processor)"
     )
     for way, found in spent.items():
-        pairs = list(zip(spent["bare"], found, strict=True))
-        wall = sorted(bare.wall / one.wall for bare, one in pairs)
-        cpu = median(bare.cpu / one.cpu for bare, one in pairs)
-        print(
-            f"  {way:6} {options.images / median(one.wall for one in found):9.1f} images/s   {median(wall):5.2f} "
-            f"({wall[0]:.2f} to {wall[-1]:.2f}) of the bare VAE; processor {cpu:5.2f}"
-        )
+        shares = [share_of(spent[limit], found) for limit in ("bare", "kept") if limit in spent]
+        print(f"  {way:6} {options.images / median(one.wall for one in found):9.1f} images/s   {'   '.join(shares)}")
     show(profiles[min(one.wall for one in spent["build"])])
+
+
+def share_of(limit: list[Spent], found: list[Spent]) -> str:
+    """Median and range over the turns of the speed of one way as a part of another's, by both clocks."""
+    pairs = list(zip(limit, found, strict=True))
+    wall = sorted(one.wall / other.wall for one, other in pairs)
+    cpu = median(one.cpu / other.cpu for one, other in pairs)
+    return f"{median(wall):5.2f} ({wall[0]:.2f} to {wall[-1]:.2f}, processor {cpu:.2f})"
 
 
 def show(profile: BuildProfile) -> None:

@@ -273,14 +273,17 @@ def test_it_is_loaded_streamed_and_converted_as_one(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from appending import plan
+from appending import CONFIG, plan
 from latentstore import build
+from latentstore.journal import JOURNAL
 def progress(found):
-    if found.done >= 5:
-        os.kill(os.getpid(), signal.SIGKILL)
+    while found.done >= 5:  # the first shard was measured, and is being written
+        if list((Path({out!r}) / CONFIG / JOURNAL).glob("train-*.json")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)
 build(plan(Path({photos!r})), {out!r}, append=True, progress=progress)
 """
 

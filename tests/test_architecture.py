@@ -18,7 +18,7 @@ SEAMS = ("vaes", "sources", "containers", "metrics", "storage", "checks", "engin
 # Downward only: a module may import those of lower floors and its own seam.
 FLOORS = [
     {"errors", "version", "file_records", "hashing", "ahead", "host_memory", "thumbnails", "repeats"}
-    | {"fast_jpeg", "build_progress", "garbage"},
+    | {"fast_jpeg", "build_progress", "garbage", "freed_memory", "behind"},
     {"retries", "named_table", "json_records", "records", "locations", "statistics", "entropy", "augment"}
     | {"decoded_pictures", "scenes"},
     {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers", "value_counts", "views"},
@@ -160,14 +160,19 @@ def test_heavy_packages_are_imported_inside_the_function_that_needs_them(path: P
     assert not names & HEAVY
 
 
+LOOKS_WHETHER_OTHERS_ARE_SET = {"freed_memory.py"}
+"""Settings of the C library, which it would else overrule."""
+
+
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_the_library_never_prints_and_never_reads_the_environment(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert "print" not in calls
-    assert "os.environ" not in text
-    assert "getenv" not in text
+    if path.name not in LOOKS_WHETHER_OTHERS_ARE_SET:
+        assert "os.environ" not in text
+        assert "getenv" not in text
 
 
 def test_no_file_or_class_has_a_name_that_says_nothing() -> None:

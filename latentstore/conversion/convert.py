@@ -21,6 +21,7 @@ from latentstore.conversion.sealing import refuse_converted_loss, sealed
 from latentstore.conversion.shards import converted_shard
 from latentstore.conversion.target import finished_before, target_of
 from latentstore.errors import LatentStoreError, RequestError
+from latentstore.freed_memory import kept
 from latentstore.journal import JOURNAL, claim, tidy
 from latentstore.opening import download_store
 from latentstore.store import LatentStore
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from latentstore.vaes.interface import VaeRow
 
 
+@kept()
 def convert(
     store: LatentStore | str | Path,
     out: str | Path,

@@ -15,16 +15,17 @@ A score is the same to the last bit whatever the batch, the number of threads an
 below is one multiplication, addition or division (a fused multiply-add rounds differently, and kernels fuse in some
 places only), and why the local values are added up as whole numbers.
 
-The steps are written once for numpy, on a CPU, and torch, elsewhere. They work on strips that stay in the cache, in
-memory that is used again, and a window is moved over a strip as if it were one long row: places where it then reaches
-over the edge are worked out too, and left out of the sum. That is faster than row by row.
+The steps are written once for numpy, which is faster in one thread, and for torch, which shares each step among several
+threads of a CPU and computes on accelerators. (Threads that each call numpy wait for the interpreter between the steps,
+and together were no faster than one.) They work on strips that stay in the cache, in memory that is used again, and a
+window is moved over a strip as if it were one long row: places where it then reaches over the edge are worked out too,
+and left out of the sum. That is faster than row by row.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,9 @@ _HALF = _WINDOW // 2
 _BELL = [math.exp(-((k - _HALF) ** 2) / (2 * _SIGMA**2)) for k in range(_WINDOW)]
 _WEIGHTS = [weight / math.fsum(_BELL) for weight in _BELL]
 
-# Pixels worked on at once: on a CPU what stays in the cache, elsewhere what keeps the device busy.
-_CPU_PIXELS, _DEVICE_PIXELS = 2**14, 2**22
+# Pixels worked on at once: what stays in the cache of a thread alone, what is worth to be shared by several, and what
+# keeps a device busy.
+_ALONE_PIXELS, _TOGETHER_PIXELS, _DEVICE_PIXELS = 2**14, 2**18, 2**22
 # A strip reads as many rows more as the window is high, less one, so a low strip reads most rows many times.
 _LEAST_ROWS = 32
 # Local values are rounded to this part of one, about float32's own precision just below 1.
@@ -84,12 +86,12 @@ def _mean_similarity(
 
     count, channels, height, width = reference.shape
     x, y = reference.reshape(-1, height, width), reconstruction.reshape(-1, height, width)
-    if reference.device.type == "cpu":
-        # numpy computes in the thread that calls it, so each thread gets planes of its own.
-        strips = _Strips(np, x.numpy(), y.numpy(), mirrored, grey, _CPU_PIXELS)
-        sums = strips.in_threads(torch.get_num_threads())
+    threads = torch.get_num_threads() if reference.device.type == "cpu" else 0
+    if threads == 1:
+        strips = _Strips(np, x.numpy(), y.numpy(), mirrored, grey, _ALONE_PIXELS)
     else:
-        sums = _Strips(torch, x, y, mirrored, grey, _DEVICE_PIXELS).sums(range(len(x)))
+        strips = _Strips(torch, x, y, mirrored, grey, _TOGETHER_PIXELS if threads else _DEVICE_PIXELS)
+    sums = strips.sums(range(len(x)))
     shrunk = _WINDOW - 1 - 2 * mirrored
     places = channels * (height - shrunk) * (width - shrunk)
     mean: NDArray[np.float64] = np.array(sums).reshape(count, channels).sum(axis=1) / (places * _FIXED_POINT)
@@ -108,16 +110,6 @@ class _Strips:
     grey: float
     pixels: int
     """To work on at once."""
-
-    def in_threads(self, threads: int) -> list[float]:
-        """``sums`` of all planes, by so many threads."""
-        planes = range(len(self.x))
-        shares = [planes[len(planes) * k // threads : len(planes) * (k + 1) // threads] for k in range(threads)]
-        shares = [share for share in shares if share]
-        if len(shares) <= 1:
-            return self.sums(planes)
-        with ThreadPoolExecutor(len(shares)) as pool:
-            return [total for found in pool.map(self.sums, shares) for total in found]
 
     def sums(self, planes: range) -> list[float]:
         """Sum of the local SSIM of each of these planes, in units of 1/_FIXED_POINT: whole numbers, exactly."""

@@ -226,9 +226,11 @@ def test_the_status_says_who_finished_what_who_is_at_work_and_what_remains(tmp_p
     during: list[Any] = []
 
     def look(progress: BuildProgress) -> None:
-        if progress.done >= 16:
-            during.append(build_status(folder))
-            raise Stopped
+        while progress.done >= 16:  # the first shard was measured, and is being written
+            during[:] = [build_status(folder)]
+            if during[0].shards[0].state == "finished":
+                raise Stopped
+            time.sleep(0.01)
 
     with pytest.raises(RequestError, match="holds no build of latentstore"):
         build_status(tmp_path)

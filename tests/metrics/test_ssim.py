@@ -132,7 +132,8 @@ def test_a_negative_is_less_alike_than_nothing() -> None:
 def test_how_many_planes_go_together_does_not_matter(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clean, noisy = smooth_pair(5, 45, 67)
     expected = ssim(clean, noisy).tolist()
-    monkeypatch.setattr(ssim_module, "_CPU_PIXELS", pixels)
+    for constant in ("_ALONE_PIXELS", "_TOGETHER_PIXELS"):
+        monkeypatch.setattr(ssim_module, constant, pixels)
     assert ssim(clean, noisy).tolist() == expected
 
 

@@ -1,0 +1,101 @@
+"""Work that runs behind whoever makes its items: a consumer in a thread of its own, behind a bounded queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from queue import Full, Queue, SimpleQueue
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+SECONDS_BETWEEN_LOOKS = 0.1
+
+
+def behind(
+    items: Iterable[Item], size: int, work: Callable[[Iterator[Item]], Iterator[Found]]
+) -> Generator[Found, None, None]:
+    """What ``work`` gives for the items, which are made here while it works, in a thread, on those before.
+
+    At most ``size`` items wait for it. Its results come in their order, each after the item that is being made.
+    Whatever the items or the work raise is raised here. Where the items end with an error, or nobody takes more
+    results, the work still gets the items that were made until then; when it asks for another one it is stopped, and is
+    waited for, so that all it has open is closed.
+    """
+    line = _Line[Item, Found](size)
+    thread = threading.Thread(target=line.run, args=(work,), daemon=True, name="latentstore-behind")
+    thread.start()
+    try:
+        for item in items:
+            yield from line.give(("item", item))
+            if line.ended:
+                return
+        yield from line.give(("end", None))
+        while not line.ended:
+            yield from line.next_result()
+    finally:
+        line.stop(thread)
+
+
+class _Stopped(BaseException):
+    """Ends work that asks for an item after the last."""
+
+
+class _Line(Generic[Item, Found]):
+    """Items on their way to the work, and what it made of them on the way back."""
+
+    def __init__(self, size: int) -> None:
+        self.ended = False
+        """Whether the work is over and all its results were taken."""
+        self._items: Queue[tuple[str, object]] = Queue(size)
+        self._found: SimpleQueue[tuple[str, object]] = SimpleQueue()
+
+    def run(self, work: Callable[[Iterator[Item]], Iterator[Found]]) -> None:
+        """The thread."""
+        try:
+            for found in work(self._taken()):
+                self._found.put(("item", found))
+        except _Stopped:
+            return
+        except BaseException as error:  # noqa: BLE001 (raised again where the results are taken)
+            self._found.put(("error", error))
+        else:
+            self._found.put(("end", None))
+
+    def _taken(self) -> Iterator[Item]:
+        while True:
+            kind, item = self._items.get()
+            if kind == "end":
+                return
+            if kind == "stop":
+                raise _Stopped
+            yield item  # type: ignore[misc]  # what was made of the items
+
+    def stop(self, thread: threading.Thread) -> None:
+        """Have the thread end once it has done what it was given."""
+        while thread.is_alive():
+            with suppress(Full):
+                self._items.put(("stop", None), timeout=SECONDS_BETWEEN_LOOKS)
+                break
+        thread.join()
+
+    def give(self, entry: tuple[str, object]) -> Iterator[Found]:
+        """Hand an item on as soon as there is room, and take what was found until then."""
+        given = False
+        while not (given or self.ended):
+            with suppress(Full):
+                self._items.put(entry, timeout=SECONDS_BETWEEN_LOOKS)
+                given = True
+            while not self._found.empty():
+                yield from self.next_result()
+
+    def next_result(self) -> Iterator[Found]:
+        """The next thing that the work found; none where it is over."""
+        kind, found = self._found.get()
+        if kind == "error":
+            raise found  # type: ignore[misc]  # what the thread caught
+        if kind == "end":
+            self.ended = True
+            return
+        yield found  # type: ignore[misc]  # what the work gave
