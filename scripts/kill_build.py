@@ -855,8 +855,6 @@ class Spoil:
     """Make room."""
     undo: Callable[[Site], None] = lambda _: None
     possible: Callable[[Site], bool] = lambda _: True
-    appends: bool = True
-    """Whether it can be had with a sealed dataset that lies there before."""
 
 
 def mount(site: Site, options: str) -> bool:
@@ -882,13 +880,21 @@ def can_mount(site: Site) -> bool:
 
 
 def small_disk(site: Site, whole: Files, draw: Draw) -> Fault:
-    """Room for a random part of the dataset: of its bytes, or of its files."""
-    pages = sum(-(-len(content) // 4096) for content in whole.values())
-    room = f"size={4096 * draw.randint(1, pages + 8)}" if draw.random() < 0.7 else "size=64m"
+    """Room for what a build begins with and a random part of what it makes: of its bytes, or of its files."""
+    begun = files_of(site.sealed) if site.sealed is not None else {}
+    taken, files = pages_of(begun), 2 * len(begun)
+    room = f"size={4096 * draw.randint(taken + 1, pages_of(whole) + 8)}" if draw.random() < 0.7 else "size=64m"
     if room == "size=64m":
-        room += f",nr_inodes={draw.randint(2, 2 * len(whole) + 8)}"
+        room += f",nr_inodes={draw.randint(files + 2, 2 * len(whole) + 8)}"
     mount(site, room)
+    if site.sealed is not None:
+        shutil.copytree(site.sealed, site.out, dirs_exist_ok=True)
     return NO_FAULT
+
+
+def pages_of(files: Files) -> int:
+    """How many pages their contents take."""
+    return sum(-(-len(content) // 4096) for content in files.values())
 
 
 def short_files(_: Site, whole: Files, draw: Draw) -> Fault:
@@ -911,7 +917,6 @@ SPOILS = (
         ).check_returncode(),
         undo=unmount,
         possible=can_mount,
-        appends=False,
     ),
     Spoil("limit", "RLIMIT_FSIZE: no file longer than a random size", short_files),
     Spoil(
@@ -951,7 +956,7 @@ def failure_table(tallies: Sequence[Tally]) -> Iterator[str]:
 def main() -> int:
     """Build once undisturbed, then disturb, compare, print."""
     names = [f"{kind}{crew.name}" for kind in ("", APPEND) for crew in CREWS]
-    names += [f"{kind}{spoil.name}" for kind in ("", APPEND) for spoil in SPOILS if not kind or spoil.appends]
+    names += [f"{kind}{spoil.name}" for kind in ("", APPEND) for spoil in SPOILS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="kills or failures of each")
     parser.add_argument("--seed", type=int, default=0)
