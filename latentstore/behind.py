@@ -19,14 +19,15 @@ def behind(
     """What ``work`` gives for the items, which are made here while it works, in a thread, on those before.
 
     At most ``size`` items wait for it. Its results come in their order, each after the item that is being made.
-    Whatever the items or the work raise is raised here. Where the items end with an error, or nobody takes more
-    results, the work still gets the items that were made until then; when it asks for another one it is stopped, and is
-    waited for, so that all it has open is closed.
+    Whatever the items or the work raise is raised here; of both, what the work raised. Where the items end with an
+    error, or nobody takes more results, the work still gets the items that were made until then (unless it is
+    interrupted once more); when it asks for another one it is stopped, and is always waited for, so that all it has
+    open is closed.
     """
     line = _Line[Item, Found](size)
     thread = threading.Thread(target=line.run, args=(work,), daemon=True, name="latentstore-behind")
-    thread.start()
     try:
+        thread.start()
         for item in items:
             yield from line.give(("item", item))
             if line.ended:
@@ -34,6 +35,10 @@ def behind(
         yield from line.give(("end", None))
         while not line.ended:
             yield from line.next_result()
+    except Exception as error:
+        line.stop(thread)
+        line.raise_what_came_before(error)
+        raise
     finally:
         line.stop(thread)
 
@@ -48,6 +53,8 @@ class _Line(Generic[Item, Found]):
     def __init__(self, size: int) -> None:
         self.ended = False
         """Whether the work is over and all its results were taken."""
+        self._in_a_hurry = False
+        self._over = threading.Event()
         self._items: Queue[tuple[str, object]] = Queue(size)
         self._found: SimpleQueue[tuple[str, object]] = SimpleQueue()
 
@@ -62,23 +69,39 @@ class _Line(Generic[Item, Found]):
             self._found.put(("error", error))
         else:
             self._found.put(("end", None))
+        finally:
+            self._over.set()
 
     def _taken(self) -> Iterator[Item]:
         while True:
             kind, item = self._items.get()
             if kind == "end":
                 return
-            if kind == "stop":
+            if kind == "stop" or self._in_a_hurry:
                 raise _Stopped
             yield item  # type: ignore[misc]  # what was made of the items
 
     def stop(self, thread: threading.Thread) -> None:
-        """Have the thread end once it has done what it was given."""
-        while thread.is_alive():
-            with suppress(Full):
-                self._items.put(("stop", None), timeout=SECONDS_BETWEEN_LOOKS)
-                break
-        thread.join()
+        """Have the thread end once it has done what it was given; an interrupt is raised once it has ended."""
+        interrupt: KeyboardInterrupt | None = None
+        while thread.is_alive() and not self._over.is_set():
+            try:
+                with suppress(Full):
+                    self._items.put(("stop", None), timeout=SECONDS_BETWEEN_LOOKS)
+                self._over.wait(SECONDS_BETWEEN_LOOKS)  # a join that is interrupted takes the thread for ended
+            except KeyboardInterrupt as again:
+                interrupt, self._in_a_hurry = again, True
+        if thread.ident is not None:
+            thread.join()
+        if interrupt is not None:
+            raise interrupt
+
+    def raise_what_came_before(self, error: Exception) -> None:
+        """The error of the work, where it was not raised yet."""
+        while not self._found.empty():
+            kind, found = self._found.get()
+            if kind == "error":
+                raise found from error  # type: ignore[misc]  # what the thread caught
 
     def give(self, entry: tuple[str, object]) -> Iterator[Found]:
         """Hand an item on as soon as there is room, and take what was found until then."""

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from latentstore.errors import RequestError
-from latentstore.freed_memory import kept
+from latentstore.freed_memory import give_back, kept
 from latentstore.garbage import collection_paused
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def in_parts(compute: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tenso
                 raise
             reason = " ".join(str(error).split(". ")[0].split())
         # Out here the failed attempt's tensors are gone with its traceback.
+        give_back()
         if rows <= 1:
             raise RequestError(
                 f"One picture of {'x'.join(map(str, batch.shape[1:]))} numbers does not fit into memory ({reason}): "
@@ -61,9 +64,9 @@ def not_finite(batch: torch.Tensor) -> torch.Tensor:
 def as_planned(plan: BuildPlan) -> Iterator[None]:
     """Have torch compute as the plan says: with its threads on a CPU, with cuDNN's repeatable algorithms on CUDA.
 
-    On a CPU memory that is freed is kept too, which no number depends on. All these are settings of the process, or of
-    the thread; they are put back. An accelerator's other kernels that the VAEs here use (matrix products, attention,
-    interpolation forwards) are repeatable as they are.
+    A caller's autocast and error state of numpy do not reach it. On a CPU memory that is freed is kept, which no number
+    depends on. All these are settings of the process, or of the thread; they are put back. An accelerator's other
+    kernels that the VAEs here use (matrix products, attention, interpolation forwards) are repeatable as they are.
     """
     with collection_paused():
         import torch
@@ -74,7 +77,11 @@ def as_planned(plan: BuildPlan) -> Iterator[None]:
         torch.set_num_threads(plan.threads)
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        with kept() if plan.device == "cpu" else nullcontext():
+        with (
+            torch.autocast(plan.device.partition(":")[0], enabled=False),
+            np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
+            kept() if plan.device == "cpu" else nullcontext(),
+        ):
             yield
     finally:
         torch.set_num_threads(before[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -162,4 +163,58 @@ def test_work_that_wants_no_more_ends_it() -> None:
         yield next(items)
 
     assert list(behind(range(1000), 1, first)) == [0]
+    assert threads() == []
+
+
+def test_where_both_fail_the_error_of_the_work_is_raised() -> None:
+    """A full disk is not hidden by the picture that could not be read meanwhile."""
+    full = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert full.wait(timeout=10)
+        raise ValueError("no picture")
+
+    def work(found: Iterator[int]) -> Iterator[int]:
+        for item in found:
+            full.set()
+            time.sleep(0.1)
+            raise OSError("the disk is full")
+            yield item
+
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        list(behind(items(), 2, work))
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_whoever_is_interrupted_again_and_again_still_waits_for_the_work() -> None:
+    """The locks of what it writes are released afterwards."""
+    entered, closed = threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        assert entered.wait(timeout=10)
+        threading.Thread(target=interrupt_twice).start()
+        raise KeyboardInterrupt
+
+    def interrupt_twice() -> None:
+        for _ in range(2):
+            time.sleep(0.2)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def work(found: Iterator[int]) -> Iterator[int]:
+        try:
+            for item in found:
+                entered.set()
+                time.sleep(0.8)
+                made.append(item)
+                yield item
+        finally:
+            closed.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(behind(items(), 2, work))
+    assert made == [1]  # interrupted once more, it does not even begin with what waits
+    assert closed.is_set()
     assert threads() == []

@@ -278,6 +278,20 @@ def test_a_folder_of_nothing_but_bad_pictures_is_an_error(tmp_path: Path) -> Non
         build(plan(source=folder_source(str(tmp_path / "photos"))), tmp_path / "out")
 
 
+def test_what_the_caller_s_thread_is_set_to_changes_no_byte(tmp_path: Path) -> None:
+    """A build within a training loop's autocast, by somebody who has numpy raise."""
+    wanted = plan(vae=VAES["demo"], source=scenes(6, 32), threads=1)
+    build(wanted, tmp_path / "plain")
+    with torch.autocast("cpu", torch.bfloat16), np.errstate(all="raise"):
+        build(wanted, tmp_path / "inside")
+        assert torch.is_autocast_enabled("cpu")
+        assert np.geterr()["under"] == "raise"
+    inside, plain = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.parquet")} for name in ("inside", "plain")
+    )
+    assert inside == plain
+
+
 def test_a_skipped_picture_moves_no_row_of_another_batch(tmp_path: Path) -> None:
     names = [f"{index:02d}.png" for index in range(12)]
     photos = write_pictures(tmp_path / "photos", dict.fromkeys(names, (40, 40)))
