@@ -10,8 +10,9 @@ Four ways take turns on the same files. Each run is compared with the bare one o
 of the processor (which neighbours on the machine change less); shown is the median of --repeats turns, and the profile
 of the fastest build:
 
-bare    encode and decode of batches that are in memory already, nothing else, in a process as Python starts it
-kept    the same on a CPU where memory that is freed is kept for the next layer, as in a build: what cannot be undercut
+bare    encode and decode of batches that are in memory already, nothing else, in a process of its own
+kept    the same in this process, on a CPU, where memory that is freed is kept for the next layer, as in a build: what
+        cannot be undercut
 build   `latentstore.build`: read, encode, store, decode, PSNR, SSIM and MAE, write, hash, sync, journal
 study   the loop people write: one process, batch 64, files read with Pillow, one compressed .npz a picture, decode
         and one PSNR a batch; nothing overlaps
@@ -79,15 +80,19 @@ def main() -> None:
     parser.add_argument("--start", action="store_true", help="seconds from the command to the first encoded batch")
     parser.add_argument("--one-build", help=argparse.SUPPRESS)  # what a measured process is started with
     parser.add_argument("--one-start", help=argparse.SUPPRESS)
+    parser.add_argument("--one-bare", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.one_bare:
+        one_bare(json.loads(options.one_bare))
+        return
     if options.one_build:
         one_build(json.loads(options.one_build))
         return
     if options.one_start:
         one_start(json.loads(options.one_start))
         return
-    if options.threads:
-        torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         for name in filter(None, options.vaes.split(",")):
             speed(name, Path(folder), options)
@@ -134,17 +139,12 @@ def since(began: Spent) -> Spent:
 
 def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
     """One VAE: the three ways, then the profile of the fastest build."""
-    from bench_vaes import random_network, vae_of  # packages that a build whose memory is measured has no use for
-
-    row = VAES[name]
-    load = LoadOptions(options.device, options.dtype)
-    vae = row.load(device=load.device, dtype=load.dtype) if row.packaged or not row.repo else None
-    vae = vae or vae_of(row, random_network(row), load)
-    row = replace(row, family=RandomFamily(vae))
+    vae = loaded(name, options)
+    row = replace(VAES[name], family=RandomFamily(vae))
     photos = pictures(folder / f"photos-{options.size}", options.images, options.size)
     profiles: dict[float, BuildProfile] = {}
     ways: dict[str, Callable[[], Spent]] = {
-        "bare": partial(bare, vae, photos, options),
+        "bare": partial(bare_alone, name, photos, options),
         **({"kept": partial(kept()(bare), vae, photos, options)} if options.device == "cpu" else {}),
         "build": partial(built, row, photos, folder, options, profiles),
         "study": partial(study, vae, photos, folder, options),
@@ -164,6 +164,36 @@ def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
         shares = [share_of(spent[limit], found) for limit in ("bare", "kept") if limit in spent]
         print(f"  {way:6} {options.images / median(one.wall for one in found):9.1f} images/s   {'   '.join(shares)}")
     show(profiles[min(one.wall for one in spent["build"])])
+
+
+def loaded(name: str, options: argparse.Namespace) -> Vae:
+    """A VAE with its weights where they are at hand, else with random ones."""
+    from bench_vaes import random_network, vae_of  # packages that a build whose memory is measured has no use for
+
+    row = VAES[name]
+    if row.packaged or not row.repo:
+        return row.load(device=options.device, dtype=options.dtype)
+    found: Vae = vae_of(row, random_network(row), LoadOptions(options.device, options.dtype))
+    return found
+
+
+def bare_alone(name: str, photos: Path, options: argparse.Namespace) -> Spent:
+    """``bare`` in a process that never built anything: what a build does to this one's memory does not reach it."""
+    wanted = ("device", "dtype", "batch_size", "threads")
+    return Spent(
+        **measured({"vae": name, "photos": str(photos), **{key: vars(options)[key] for key in wanted}}, "--one-bare")
+    )
+
+
+def one_bare(job: dict[str, Any]) -> None:
+    """Encode and decode all batches once the kernels are chosen, and print the seconds."""
+    options = argparse.Namespace(**job)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    vae = loaded(options.vae, options)
+    first = next(batches_of(Path(options.photos), options.batch_size))
+    vae.decode(vae.encode(to_float(first)).mean)
+    print(json.dumps(vars(bare(vae, Path(options.photos), options))))
 
 
 def share_of(limit: list[Spent], found: list[Spent]) -> str:
