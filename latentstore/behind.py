@@ -24,10 +24,9 @@ def behind(
     interrupted once more); when it asks for another one it is stopped, and is always waited for, so that all it has
     open is closed.
     """
-    line = _Line[Item, Found](size)
-    thread = threading.Thread(target=line.run, args=(work,), daemon=True, name="latentstore-behind")
+    line = _Line(size, work)
     try:
-        thread.start()
+        line.thread.start()
         for item in items:
             yield from line.give(("item", item))
             if line.ended:
@@ -36,11 +35,11 @@ def behind(
         while not line.ended:
             yield from line.next_result()
     except Exception as error:
-        line.stop(thread)
+        line.stop()
         line.raise_what_came_before(error)
         raise
     finally:
-        line.stop(thread)
+        line.stop()
 
 
 class _Stopped(BaseException):
@@ -50,7 +49,8 @@ class _Stopped(BaseException):
 class _Line(Generic[Item, Found]):
     """Items on their way to the work, and what it made of them on the way back."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, work: Callable[[Iterator[Item]], Iterator[Found]]) -> None:
+        self.thread = threading.Thread(target=self._run, args=(work,), daemon=True, name="latentstore-behind")
         self.ended = False
         """Whether the work is over and all its results were taken."""
         self._in_a_hurry = False
@@ -58,8 +58,7 @@ class _Line(Generic[Item, Found]):
         self._items: Queue[tuple[str, object]] = Queue(size)
         self._found: SimpleQueue[tuple[str, object]] = SimpleQueue()
 
-    def run(self, work: Callable[[Iterator[Item]], Iterator[Found]]) -> None:
-        """The thread."""
+    def _run(self, work: Callable[[Iterator[Item]], Iterator[Found]]) -> None:
         try:
             for found in work(self._taken()):
                 self._found.put(("item", found))
@@ -81,18 +80,18 @@ class _Line(Generic[Item, Found]):
                 raise _Stopped
             yield item  # type: ignore[misc]  # what was made of the items
 
-    def stop(self, thread: threading.Thread) -> None:
+    def stop(self) -> None:
         """Have the thread end once it has done what it was given; an interrupt is raised once it has ended."""
         interrupt: KeyboardInterrupt | None = None
-        while thread.is_alive() and not self._over.is_set():
+        while self.thread.is_alive() and not self._over.is_set():
             try:
                 with suppress(Full):
                     self._items.put(("stop", None), timeout=SECONDS_BETWEEN_LOOKS)
                 self._over.wait(SECONDS_BETWEEN_LOOKS)  # a join that is interrupted takes the thread for ended
             except KeyboardInterrupt as again:
                 interrupt, self._in_a_hurry = again, True
-        if thread.ident is not None:
-            thread.join()
+        if self.thread.ident is not None:
+            self.thread.join()
         if interrupt is not None:
             raise interrupt
 

@@ -82,17 +82,12 @@ def main() -> None:
     parser.add_argument("--one-start", help=argparse.SUPPRESS)
     parser.add_argument("--one-bare", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for job, measure in ((options.one_build, one_build), (options.one_start, one_start), (options.one_bare, one_bare)):
+        if job:
+            measure(json.loads(job))
+            return
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.one_bare:
-        one_bare(json.loads(options.one_bare))
-        return
-    if options.one_build:
-        one_build(json.loads(options.one_build))
-        return
-    if options.one_start:
-        one_start(json.loads(options.one_start))
-        return
     with tempfile.TemporaryDirectory() as folder:
         for name in filter(None, options.vaes.split(",")):
             speed(name, Path(folder), options)
@@ -138,7 +133,7 @@ def since(began: Spent) -> Spent:
 
 
 def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
-    """One VAE: the three ways, then the profile of the fastest build."""
+    """One VAE: the four ways, then the profile of the fastest build."""
     vae = loaded(name, options)
     row = replace(VAES[name], family=RandomFamily(vae))
     photos = pictures(folder / f"photos-{options.size}", options.images, options.size)
@@ -167,14 +162,11 @@ def speed(name: str, folder: Path, options: argparse.Namespace) -> None:
 
 
 def loaded(name: str, options: argparse.Namespace) -> Vae:
-    """A VAE with its weights where they are at hand, else with random ones."""
-    from bench_vaes import random_network, vae_of  # packages that a build whose memory is measured has no use for
+    """The VAE of that name, on the device and in the dtype that are asked for."""
+    import bench_vaes  # packages that a build whose memory is measured has no use for
 
-    row = VAES[name]
-    if row.packaged or not row.repo:
-        return row.load(device=options.device, dtype=options.dtype)
-    found: Vae = vae_of(row, random_network(row), LoadOptions(options.device, options.dtype))
-    return found
+    vae: Vae = bench_vaes.loaded(VAES[name], LoadOptions(options.device, options.dtype))
+    return vae
 
 
 def bare_alone(name: str, photos: Path, options: argparse.Namespace) -> Spent:

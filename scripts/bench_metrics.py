@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from bench_vaes import random_network, vae_of
+from bench_vaes import loaded
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
@@ -121,8 +121,7 @@ def show_costs(clean: torch.Tensor, noisy: torch.Tensor, vaes: list[str], rounds
         print(f"{name:6} {found:8.1f} ms of the processor a megapixel")
     metrics = sum(costs.values())
     for name in vaes:
-        row = VAES[name]
-        vae = row.load() if row.packaged or not row.repo else vae_of(row, random_network(row), LoadOptions())
+        vae = loaded(VAES[name], LoadOptions())
         pixels = clean[:1].to(torch.float32) / 255
         alone = cost(partial(there_and_back, vae, pixels), pixels[0, 0].numel() / 1e6, 2)
         print(f"beside {name:6} {alone:10.0f} ms a megapixel: metrics are {metrics / (alone + metrics):.2%}")

@@ -60,6 +60,13 @@ def fastest(row: VaeRow, size: int, repeats: int) -> list[float]:
     return seconds
 
 
+def loaded(row: VaeRow, options: LoadOptions) -> Vae:
+    """A VAE with its weights where they are at hand, else with random ones."""
+    if row.packaged or not row.repo:
+        return row.load(device=options.device, dtype=options.dtype)
+    return vae_of(row, random_network(row), options)
+
+
 def random_network(row: VaeRow) -> Any:
     """The row's network with random weights in float32."""
     empty = ARCHITECTURES[row.architecture].empty() if row.architecture else taef2_network(row.channels)

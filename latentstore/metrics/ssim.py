@@ -86,12 +86,12 @@ def _mean_similarity(
 
     count, channels, height, width = reference.shape
     x, y = reference.reshape(-1, height, width), reconstruction.reshape(-1, height, width)
-    threads = torch.get_num_threads() if reference.device.type == "cpu" else 0
-    if threads == 1:
-        strips = _Strips(np, x.numpy(), y.numpy(), mirrored, grey, _ALONE_PIXELS)
+    if reference.device.type != "cpu":
+        sums = _Strips(torch, x, y, mirrored, grey, _DEVICE_PIXELS).sums()
+    elif torch.get_num_threads() > 1:
+        sums = _Strips(torch, x, y, mirrored, grey, _TOGETHER_PIXELS).sums()
     else:
-        strips = _Strips(torch, x, y, mirrored, grey, _TOGETHER_PIXELS if threads else _DEVICE_PIXELS)
-    sums = strips.sums(range(len(x)))
+        sums = _Strips(np, x.numpy(), y.numpy(), mirrored, grey, _ALONE_PIXELS).sums()
     shrunk = _WINDOW - 1 - 2 * mirrored
     places = channels * (height - shrunk) * (width - shrunk)
     mean: NDArray[np.float64] = np.array(sums).reshape(count, channels).sum(axis=1) / (places * _FIXED_POINT)
@@ -111,21 +111,21 @@ class _Strips:
     pixels: int
     """To work on at once."""
 
-    def sums(self, planes: range) -> list[float]:
-        """Sum of the local SSIM of each of these planes, in units of 1/_FIXED_POINT: whole numbers, exactly."""
+    def sums(self) -> list[float]:
+        """Sum of the local SSIM of each plane, in units of 1/_FIXED_POINT: whole numbers, exactly."""
         xp, x, y, around = self.xp, self.x, self.y, self.mirrored
         height, width = (side + 2 * around for side in x.shape[1:])
         high = height - _WINDOW + 1
         rows = min(high, max(_LEAST_ROWS, self.pixels // width))
         together = max(1, self.pixels // (rows * width))
-        room = 4 * min(together, len(planes)) * width
+        room = 4 * min(together, len(x)) * width
         where = _beside(x)
         fields, down, across, spare = (
             xp.empty(room * lines, dtype=xp.float32, **where) for lines in (rows + _WINDOW - 1, rows, rows, rows)
         )
         found: list[float] = []
-        for first in range(planes.start, planes.stop, together):
-            part = slice(first, min(first + together, planes.stop))
+        for first in range(0, len(x), together):
+            part = slice(first, first + together)
             one, other = x[part], y[part]
             # Variances do not change when a constant is taken away first, and lose far less to rounding: flat areas
             # would otherwise be off by 5e-5. Whole numbers keep what is squared exact.
