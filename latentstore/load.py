@@ -378,10 +378,14 @@ class LatentDataset:
         are not decoded again while their pictures are kept (``picture_bytes`` of ``load_latents``); those that a
         gradient is to reach are decoded each time.
         """
-        shape = tuple(latents.shape[1:])
-        if shape != self.latent_shape:
-            wanted = ", ".join(map(str, self.latent_shape))
-            raise RequestError(f"Expected latents of shape (N, {wanted}), found {tuple(latents.shape)}.")
+        import torch
+
+        wanted = f"latents of shape (N, {', '.join(map(str, self.latent_shape))})"
+        if not isinstance(latents, torch.Tensor):
+            found = type(latents).__name__
+            raise RequestError(f"Expected {wanted} in a tensor, found a {found}; batch(rows)['latent'] gives such.")
+        if tuple(latents.shape[1:]) != self.latent_shape:
+            raise RequestError(f"Expected {wanted}, found {tuple(latents.shape)}.")
 
         to_raw = self.manifest.normalisation.to_raw if self._space == "model" else lambda raw: raw
         return self._decoder.of_latents(latents, to_raw)

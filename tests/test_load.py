@@ -456,6 +456,14 @@ def test_a_manifest_whose_number_format_is_not_that_of_its_storage_is_refused(fo
         load_latents(folder)
 
 
+@pytest.mark.parametrize("rows", [[0, 3], np.zeros((1, 16, 4, 4), np.float32)])
+def test_what_is_no_tensor_is_not_decoded(demo: Path, rows: Any) -> None:
+    kind = type(rows).__name__
+    wanted = r"Expected latents of shape \(N, 16, 4, 4\) in a tensor, found a " + kind
+    with pytest.raises(RequestError, match=wanted + r"; batch\(rows\)\['latent'\] gives such\.$"):
+        load_latents(demo).decode(rows)
+
+
 def test_decoded_pictures_may_be_used_in_a_loss(demo: Path) -> None:
     dataset = load_latents(demo)
     weight = torch.ones(1, requires_grad=True)
