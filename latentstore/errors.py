@@ -15,6 +15,7 @@
         ├── NotSealedError              there is no manifest (yet)
         ├── ManifestError               a field of the manifest is wrong; the path to the field is named
         │   └── UnsupportedVersionError written in a format this version cannot read
+        ├── UnsafePathError             a path that somebody else wrote leads where it must not
         ├── DamagedShardError           a shard is missing, cut, or not the one the manifest describes
         └── FetchError                  a file that lies elsewhere cannot be fetched
             ├── MissingFileError        there is no file of that name there
@@ -100,6 +101,10 @@ class ManifestError(StoreError):
 
 class UnsupportedVersionError(ManifestError):
     """The dataset is written in a format that this version cannot read."""
+
+
+class UnsafePathError(StoreError):
+    """A path that somebody else wrote leads out of the folder that it belongs to, or through a link."""
 
 
 class DamagedShardError(StoreError):
