@@ -11,8 +11,8 @@ from .output import Page, note, print_json
 
 if TYPE_CHECKING:
     from latentstore import BuildProfile, BuildStatus
-    from latentstore.locks import Holder
     from latentstore.status import ShardStatus
+    from latentstore.system.locks import Holder
 
 
 def profile_json(profile: BuildProfile) -> dict[str, Any]:

@@ -6,7 +6,7 @@ uses its file. The rows' checksums are compared when they are first read, as wit
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.errors import RequestError
+from latentstore.system.durable_files import write_private
+from latentstore.system.safe_paths import open_own
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIX = "rows"
+OWN = re.compile(rf"[0-9a-f]{{64}}\.{SUFFIX}")
+OWN_BESIDE = re.compile(rf"\.[0-9a-f]{{64}}(\.lock|\.{SUFFIX}\..*partial)")
+"""Locks, and files that were being written."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,10 @@ class DecodedCache:
         path = self.folder / f"{sha256}.{SUFFIX}"
         if not _whole(path, size):
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with _alone(self.folder / f".{sha256}.lock"):
                     if not _whole(path, size):
-                        self._write(path, decode())
+                        write_private(path, np.ascontiguousarray(decode()).data.cast("B"))
             except OSError as error:
                 room = _room(self.folder)
                 raise RequestError(
@@ -69,25 +74,16 @@ class DecodedCache:
 
     def shards(self) -> list[CachedShard]:
         """What is kept, by name."""
-        return [CachedShard(path.stem, path.stat().st_size, path) for path in sorted(self.folder.glob(f"*.{SUFFIX}"))]
+        found = (path for path in sorted(self.folder.glob(f"*.{SUFFIX}")) if OWN.fullmatch(path.name))
+        return [CachedShard(path.stem, path.lstat().st_size, path) for path in found]
 
     def clear(self) -> list[CachedShard]:
-        """Remove all of it, and say what was removed; who has it mapped goes on reading."""
+        """Remove all of it but what others put there, and say what went; who has it mapped goes on reading."""
         found = self.shards()
-        for path in (*(shard.path for shard in found), *self.folder.glob(".*.lock"), *self.folder.glob(".*.partial")):
+        begun = [path for path in self.folder.glob(".*") if OWN_BESIDE.fullmatch(path.name)]
+        for path in (*(shard.path for shard in found), *begun):
             path.unlink(missing_ok=True)
         return found
-
-    def _write(self, path: Path, decoded: NDArray[Any]) -> None:
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                file.write(np.ascontiguousarray(decoded).data.cast("B"))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _whole(path: Path, size: int) -> bool:
@@ -109,6 +105,6 @@ def _alone(path: Path) -> Iterator[None]:
     except ImportError:  # no such locks on this system: two processes may decode the same shard, and one file stays
         yield
         return
-    with path.open("a+") as file:
+    with open_own(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

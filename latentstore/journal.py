@@ -8,16 +8,12 @@ recorded size and sha256.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,9 +21,10 @@ from typing import Any, TypeVar
 from latentstore.errors import ManifestError, NotSealedError, PlanMismatchError, RequestError
 from latentstore.hashing import sha256_of
 from latentstore.json_records import parse, plain
-from latentstore.locks import Holder, Lock, holder_of, is_held, take
 from latentstore.manifest import FILE_NAME, HalvedInfo, Manifest, RetriedInfo, ShardInfo, SkippedInfo
 from latentstore.plan import PlannedShard
+from latentstore.system.durable_files import sync_folder, write_atomically, writing
+from latentstore.system.locks import Holder, Lock, holder_of, is_held, take
 
 JOURNAL = ".build"
 OLD_JOURNAL = f"{JOURNAL}.old"
@@ -40,9 +37,6 @@ TRIES = 5
 TRIES_AFTER_DEATH = 100
 """To claim one whose builder is dead or has no name: only who asks can hold it, on a busy machine for longer."""
 SECONDS_BETWEEN_TRIES = 0.05
-CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
-"""What network and user-space file systems answer that do not know this."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Record = TypeVar("Record")
 
 
@@ -282,79 +276,6 @@ def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | 
         return None
     _refuse_other_plan(folder, manifest.build.plan, fingerprint)
     return manifest
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """RequestError with one sentence where the system cannot do what is done inside, all of which belongs to a path."""
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        advice = "make room, then type" if error.errno in NO_ROOM else "once that is mended, type"
-        raise RequestError(f"Cannot write {path}: {reason}; {advice} it again: it continues.") from error
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """The name under which to write a file that gets its final name in one step, once it is on disk.
-
-    Only for who holds the folder's lock, or the file's: the name is the same for everybody. RequestError where it
-    cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    with writing(path):
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Text under its final name in one step: nobody ever sees half of it. RequestError where it cannot be written."""
-    with writing(path):
-        handle, name = tempfile.mkstemp(prefix=_partial_of_this_process(path), suffix=".partial", dir=path.parent)
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.chmod(0o644)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync_folder(path.parent)
-
-
-def remove_abandoned(path: Path) -> None:
-    """Remove what processes of this machine that were killed while they wrote this text have left beside it."""
-    for partial in path.parent.glob(f".{escape(path.name)}.*.partial"):
-        host, _, process = partial.name[len(path.name) + 2 :].rpartition("@")
-        pid, _, began = process.split(".")[0].partition("-")
-        if pid.isdigit() and Holder(host, int(pid), began, "").is_gone:
-            partial.unlink(missing_ok=True)
-
-
-def _partial_of_this_process(path: Path) -> str:
-    """The beginning of the name of a file that only this process writes."""
-    me = Holder.this_process()
-    return f".{path.name}.{me.host}@{me.pid}-{me.began}."
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk for good; a system that cannot do that for folders does it by itself."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in CANNOT_SYNC_FOLDERS:
-            raise
-    finally:
-        os.close(handle)
 
 
 def _read_plan(plan: Path) -> Mapping[str, Any] | None:

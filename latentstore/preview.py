@@ -11,10 +11,10 @@ import numpy as np
 
 from latentstore.containers.columns import numbers_of
 from latentstore.errors import MixedSizesError
-from latentstore.journal import written_whole
 from latentstore.pictures import decoded_uint8
 from latentstore.plan import kept_positions
 from latentstore.records import SkippedTile, Tile
+from latentstore.system.durable_files import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentstore.errors import SourceError
-from latentstore.journal import write_atomically
 from latentstore.json_records import plain
+from latentstore.system.durable_files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

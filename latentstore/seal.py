@@ -18,7 +18,6 @@ from latentstore.containers.interface import ContainerRow, ShardSchema
 from latentstore.duplicates import find_duplicates
 from latentstore.errors import RequestError, SourceError
 from latentstore.hashing import sha256_of
-from latentstore.journal import written_whole
 from latentstore.manifest import (
     FORMAT_VERSION,
     BuildInfo,
@@ -40,6 +39,7 @@ from latentstore.quarantine import write_skipped
 from latentstore.repeats import sum_once
 from latentstore.shard_totals import ShardTotals
 from latentstore.sources.table import ingest_report
+from latentstore.system.durable_files import written_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

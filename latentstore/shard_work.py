@@ -28,8 +28,7 @@ from latentstore.calibration import ChosenStorage, lost
 from latentstore.containers.interface import ShardSchema
 from latentstore.entropy import ByteCounts
 from latentstore.errors import RequestError, SourceError
-from latentstore.journal import BuildFolder, FinishedShard, writing
-from latentstore.locks import Holder
+from latentstore.journal import BuildFolder, FinishedShard
 from latentstore.manifest import HalvedInfo, RetriedInfo, ShardInfo, SkippedInfo
 from latentstore.metrics.table import METRICS
 from latentstore.pictures import PictureReader, scores_of, side_by_side
@@ -40,6 +39,8 @@ from latentstore.records import LatentRecord, PixelBatch, SkippedTile, Tile, rec
 from latentstore.safe_compute import in_parts, not_finite
 from latentstore.shards import blocks_of, write_shard
 from latentstore.statistics import ChannelStatistics
+from latentstore.system.durable_files import writing
+from latentstore.system.locks import Holder
 from latentstore.thumbnails import thumbnails_of
 
 if TYPE_CHECKING:

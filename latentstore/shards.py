@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,8 @@ import numpy as np
 
 from latentstore.containers.interface import THUMBNAIL, RowBlock
 from latentstore.hashing import crc32_of, sha256_of
-from latentstore.journal import sync_folder
 from latentstore.manifest import ShardInfo
+from latentstore.system.durable_files import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,17 +38,13 @@ def write_shard(
     ``timed`` gives a context for each of ``write``, ``hash`` and ``sync``, by which their time can be taken.
     """
     counted = _Counted(blocks)
-    partial = folder / f".{name}.partial"
-    with timed("write"):
-        container.write(partial, schema, layout, counted)
-    with timed("hash"):
-        digest = sha256_of(partial)
-    with timed("sync"):
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+    with ExitStack() as syncing, written_whole(folder / name) as partial:
+        with timed("write"):
+            container.write(partial, schema, layout, counted)
+        with timed("hash"):
+            digest = sha256_of(partial)
         info = ShardInfo(path=name, rows=counted.rows, bytes=partial.stat().st_size, sha256=digest)
-        partial.replace(folder / name)
-        sync_folder(folder)
+        syncing.enter_context(timed("sync"))
     return info
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from latentstore.errors import RequestError
 from latentstore.journal import JOURNAL, BuildFolder, PlannedShards, append_underway
-from latentstore.locks import Holder
 from latentstore.manifest import Manifest
+from latentstore.system.locks import Holder
 
 FINISHED, WORKED_ON, WAITING = "finished", "worked on", "waiting"
 

@@ -24,9 +24,9 @@ from latentstore.shard_work import Bench, finished_shards
 
 if TYPE_CHECKING:
     from latentstore.build_progress import Tell
-    from latentstore.locks import Lock
     from latentstore.plan import PlannedShard
     from latentstore.quarantine import Quarantine
+    from latentstore.system.locks import Lock
 
 SECONDS_BETWEEN_LOOKS = 0.2
 """At the shards that other workers have."""

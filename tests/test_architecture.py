@@ -19,11 +19,11 @@ SEAMS = ("vaes", "sources", "containers", "metrics", "storage", "checks", "engin
 FLOORS = [
     {"errors", "version", "file_records", "hashing", "ahead", "host_memory", "thumbnails", "repeats"}
     | {"fast_jpeg", "build_progress", "garbage", "freed_memory", "behind"},
-    {"system"},
     {"retries", "named_table", "json_records", "records", "locations", "statistics", "entropy", "augment"}
     | {"decoded_pictures", "scenes"},
+    {"system"},
     {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers", "value_counts", "views"},
-    {"locks", "build_profile"},
+    {"build_profile"},
     {"http_connections", "fsspec_files"},
     {"http_files", "fsspec_writing"},
     {"remote_files"},

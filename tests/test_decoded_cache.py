@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from scenes import build_scenes
 
 from latentstore import load_latents
 from latentstore.decoded_cache import DecodedCache
-from latentstore.errors import DamagedShardError, RequestError
+from latentstore.errors import DamagedShardError, RequestError, UnsafePathError
 from latentstore.host_memory import available_memory
 from latentstore.split_latents import SplitLatents
 
@@ -152,20 +154,49 @@ def test_a_half_written_copy_is_made_again(compact: Path, tmp_path: Path) -> Non
     assert torch.equal(load_latents(compact, cache=tmp_path).batch(range(30))["latent"], expected)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(compact: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    cache.mkdir()
-    for info in load_latents(compact).manifest.splits["train"].shards:
-        (cache / f".{info.sha256}.rows.{os.getpid()}.partial").symlink_to("/dev/full")
-    with pytest.raises(
-        RequestError, match=r"Cannot keep [\d,]+ decoded bytes in .*No space left on device.*bytes free"
-    ):
-        load_latents(compact, cache=cache)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # bytes in any one file, as if there were no room
+    try:
+        with pytest.raises(RequestError, match=r"Cannot keep [\d,]+ decoded bytes in .*File too large.*bytes free"):
+            load_latents(compact, cache=cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(cache.glob("*.rows")) == []
-    assert list(cache.glob(".*.partial")) == [
-        path for path in cache.glob(".*.partial") if path.is_symlink()
-    ]  # those of shards that were not reached
+    assert list(cache.glob(".*.partial")) == []
+
+
+def test_links_that_somebody_planted_are_not_written_through(compact: Path, tmp_path: Path) -> None:
+    mine, cache = tmp_path / "mine", tmp_path / "cache"
+    mine.write_bytes(b"mine")
+    cache.mkdir()
+    first, second, third = (info.sha256 for info in load_latents(compact).manifest.splits["train"].shards)
+    for name in (f".{first}.rows.{os.getpid()}.partial", f"{second}.rows"):
+        (cache / name).symlink_to(mine)
+    load_latents(compact, cache=cache)
+    assert mine.read_bytes() == b"mine"
+    assert stat.S_IMODE((cache / f"{third}.rows").stat().st_mode) == 0o600
+    (cache / f"{third}.rows").unlink()
+    (cache / f".{third}.lock").unlink()
+    (cache / f".{third}.lock").symlink_to(mine)
+    with pytest.raises(UnsafePathError, match=r"\.lock is a link, or no plain file of its own, so it is not written"):
+        load_latents(compact, cache=cache)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_cache_is_made_for_its_user_alone(compact: Path, tmp_path: Path) -> None:
+    load_latents(compact, cache=tmp_path / "cache")
+    assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+def test_clearing_leaves_what_others_put_there(compact: Path, tmp_path: Path) -> None:
+    mine = {name: tmp_path / name for name in ("gym.rows", ".my.lock", ".notes.partial", f"{'a' * 63}.rows")}
+    for path in mine.values():
+        path.write_text("mine")
+    load_latents(compact, cache=tmp_path)
+    assert len(DecodedCache(tmp_path).clear()) == 3
+    assert {path.name for path in tmp_path.iterdir()} - {"data"} == set(mine)
 
 
 def test_clearing_removes_everything_and_says_what(compact: Path, tmp_path: Path) -> None:

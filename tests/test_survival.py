@@ -20,9 +20,10 @@ from scenes import build_scenes
 
 from latentstore import verify
 from latentstore.errors import RequestError
-from latentstore.journal import JOURNAL, claim, is_tidy, remove_abandoned, tidy, write_atomically, written_whole
+from latentstore.journal import JOURNAL, claim, is_tidy, tidy
 from latentstore.json_records import plain
-from latentstore.locks import Holder
+from latentstore.system.durable_files import remove_abandoned, write_atomically, written_whole
+from latentstore.system.locks import Holder
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CONFIG = "synthetic-pool8"

@@ -9,8 +9,8 @@ from latentstore.card.front_matter import Readme
 from latentstore.card.render import render_card
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import RequestError, StoreError
-from latentstore.journal import remove_abandoned, write_atomically
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.system.durable_files import remove_abandoned, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,9 @@ from latentstore.conversion.choice import CACHED_BYTES, Conversion
 from latentstore.conversion.origin import OriginShard, runs
 from latentstore.errors import DamagedShardError
 from latentstore.hashing import crc32_of
-from latentstore.journal import FinishedShard, writing
+from latentstore.journal import FinishedShard
 from latentstore.shards import write_shard
+from latentstore.system.durable_files import writing
 from latentstore.value_counts import NumbersTally
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from latentstore.manifest.text import check_version, contents, digest_of, with_d
 from latentstore.normalisation import Normalisation
 from latentstore.pixels import Preparation
 from latentstore.quality import MetricSummary
+from latentstore.system.durable_files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,8 @@ class Manifest:
     def write(self, folder: Path) -> Manifest:
         """Check it, put it into the config folder in one atomic step, and give it back with its digest."""
         self.validate()
-        path, text = folder / FILE_NAME, self.to_json()
-        partial = folder / f".{FILE_NAME}.partial"
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        text = self.to_json()
+        write_atomically(folder / FILE_NAME, text)
         return replace(self, digest=json.loads(text)["digest"])
 
     def validate(self) -> None:

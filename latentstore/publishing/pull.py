@@ -11,7 +11,7 @@ from latentstore.card import CARD, scores_of
 from latentstore.errors import DamagedShardError, NotSealedError, PlanMismatchError
 from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.hashing import sha256_of
-from latentstore.journal import JOURNAL, write_atomically
+from latentstore.journal import JOURNAL
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Access, Target
@@ -21,6 +21,7 @@ from latentstore.publishing.planning import published_configs
 from latentstore.publishing.records import Progress, PublishProgress, TargetState, silent
 from latentstore.publishing.table import open_target
 from latentstore.retries import Patience
+from latentstore.system.durable_files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from latentstore.errors import PlanMismatchError, RequestError
 from latentstore.hashing import sha256_of
 from latentstore.joining import join
 from latentstore.journal import BuildFolder, claim
-from latentstore.locks import Lock, take
 from latentstore.records import LatentBatch
+from latentstore.system.locks import Lock, take
 from latentstore.vaes.interface import LoadOptions, VaeRow
 from latentstore.vaes.pooling import PoolingVae
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from latentstore.errors import UnsafePathError
-from latentstore.system.safe_paths import below, is_safe_name, is_safe_path, refuse_link, stays_below
+from latentstore.system.safe_paths import below, is_safe_name, is_safe_path, open_own, refuse_link, stays_below
 
 UNSAFE = (
     *(
@@ -87,3 +88,30 @@ def test_refuse_link_names_the_link_and_what_to_do(tmp_path: Path) -> None:
     refuse_link(tmp_path / "no link", "remove it")
     with pytest.raises(UnsafePathError, match=r"link is a link, expected a file or folder of its own: remove it\."):
         refuse_link(tmp_path / "link", "remove it")
+
+
+def test_a_file_of_its_own_is_kept_and_added_to(tmp_path: Path) -> None:
+    for text in (b"a", b"b"):
+        with open_own(tmp_path / "lock") as file:
+            file.write(text)
+    assert (tmp_path / "lock").read_bytes() == b"ab"
+    with pytest.raises(FileNotFoundError):
+        open_own(tmp_path / "no folder" / "lock")
+
+
+@pytest.mark.parametrize("kind", ["link", "dead link", "second name", "fifo", "folder"])
+def test_what_somebody_planted_is_not_opened(kind: str, tmp_path: Path) -> None:
+    mine, place = tmp_path / "mine", tmp_path / "lock"
+    mine.write_bytes(b"mine")
+    plant = {
+        "link": lambda: place.symlink_to(mine),
+        "dead link": lambda: place.symlink_to(tmp_path / "new"),
+        "second name": lambda: place.hardlink_to(mine),
+        "fifo": lambda: os.mkfifo(place),
+        "folder": place.mkdir,
+    }
+    plant[kind]()
+    with pytest.raises(UnsafePathError, match="is a link, or no plain file of its own"):
+        open_own(place)
+    assert mine.read_bytes() == b"mine"
+    assert not (tmp_path / "new").exists()

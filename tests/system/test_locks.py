@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from latentstore.json_records import plain
-from latentstore.locks import UNTOUCHED_SECONDS, Holder, Lock, holder_of, is_held, take
+from latentstore.system.locks import UNTOUCHED_SECONDS, Holder, Lock, holder_of, is_held, take
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from latentstore.locks import Lock, take
+from latentstore.system.locks import Lock, take
 lock = take(Path(sys.argv[1]), system_locks=sys.argv[2] == "system")
 assert isinstance(lock, Lock)
 print("held", flush=True)

@@ -22,6 +22,7 @@ from typing import IO
 
 from latentstore.errors import ManifestError
 from latentstore.json_records import parse, plain
+from latentstore.system.safe_paths import open_own
 
 UNTOUCHED_SECONDS = 600.0
 """After this a lock file of another machine is stale, where the system has no locks of its own."""
@@ -62,7 +63,7 @@ class Holder:
 class Lock:
     """A lock that this process holds until ``release``."""
 
-    def __init__(self, path: Path, file: IO[str] | None) -> None:
+    def __init__(self, path: Path, file: IO[bytes] | None) -> None:
         self._path = path
         self._file = file
         self._released = threading.Event()
@@ -94,7 +95,7 @@ def take(path: Path, *, system_locks: bool = True) -> Lock | Holder | None:
     fcntl = _fcntl() if system_locks else None
     if fcntl is None:
         return _take_by_name(path)
-    file = path.open("a+", encoding="utf-8")
+    file = open_own(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -106,7 +107,7 @@ def take(path: Path, *, system_locks: bool = True) -> Lock | Holder | None:
         raise
     try:
         file.truncate(0)
-        file.write(json.dumps(plain(Holder.this_process())))
+        file.write(json.dumps(plain(Holder.this_process())).encode())
         file.flush()
     except OSError:
         with suppress(OSError):  # it tries to write once more
