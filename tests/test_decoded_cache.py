@@ -157,7 +157,7 @@ def test_a_half_written_copy_is_made_again(compact: Path, tmp_path: Path) -> Non
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(compact: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # bytes in any one file, as if there were no room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes in any one file, as if there were no room
     try:
         with pytest.raises(RequestError, match=r"Cannot keep [\d,]+ decoded bytes in .*File too large.*bytes free"):
             load_latents(compact, cache=cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_file_of_its_own_is_kept_and_added_to(tmp_path: Path) -> None:
 def test_what_somebody_planted_is_not_opened(kind: str, tmp_path: Path) -> None:
     mine, place = tmp_path / "mine", tmp_path / "lock"
     mine.write_bytes(b"mine")
-    plant = {
+    plant: dict[str, Callable[[], object]] = {
         "link": lambda: place.symlink_to(mine),
         "dead link": lambda: place.symlink_to(tmp_path / "new"),
         "second name": lambda: place.hardlink_to(mine),
