@@ -72,7 +72,7 @@ class BuildCommand(click.Command):
 
 def _configs(folder: Path) -> list[Path]:
     """The folder, where it is that of a config; else those of its folders that something was built in."""
-    from latentstore.journal import JOURNAL
+    from latentstore.manifest.names import JOURNAL
 
     def is_config(path: Path) -> bool:
         return (path / JOURNAL).is_dir() or (path / "manifest.json").is_file()

@@ -53,8 +53,8 @@ def command(location: str, config: str | None, *, as_json: bool) -> None:
 
 def configs_at(location: str, config: str | None) -> list[str | None]:
     """The configs to look at: the named one, or all at the location; ``[None]`` where the library has to find it."""
-    from latentstore.journal import JOURNAL
     from latentstore.locations import LocalFolder, location_of
+    from latentstore.manifest.names import JOURNAL
     from latentstore.opening import sealed_configs
 
     if config is not None:

@@ -21,9 +21,9 @@ from latentstore.growth import KNOWN_BY, KnownPicture, Recalled, generations_of,
 from latentstore.hashing import sha256_of
 from latentstore.journal import APPENDS_TO, append_underway, claim_append, is_tidy, tidy
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, Manifest, preview_name
+from latentstore.manifest.names import index_name
 from latentstore.plan import PlannedRows, plan_rows
 from latentstore.quarantine import write_skipped
-from latentstore.seal import index_name
 from latentstore.sources.interface import names_of, placed
 from latentstore.sources.sample import LIMIT, SampledSplit
 from latentstore.store import LatentStore, open_local_store

@@ -17,9 +17,10 @@ from latentstore.errors import DamagedShardError, SourceError
 from latentstore.hashing import sha256_of
 from latentstore.journal import FinishedShard
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, AppendInfo, Manifest, ShardInfo
+from latentstore.manifest.names import index_name
 from latentstore.pictures import PictureReader
 from latentstore.preview import write_preview
-from latentstore.seal import collect_index, index_info, index_name, size_ledger, summaries, thumbnail_bytes
+from latentstore.seal import collect_index, index_info, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import ShardTotals
 from latentstore.sources.table import ingest_report
 from latentstore.system.durable_files import sync_folder, writing, written_whole

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from latentstore.errors import FetchError, PublishError
+from latentstore.errors import FetchError, LatentStoreError, PublishError, UnsafePathError
 from latentstore.file_records import LocalFile
 from latentstore.fsspec_files import FsspecFolder, first_line
 from latentstore.retries import PassingError
+from latentstore.system.safe_paths import below, is_safe_path, open_own
 
 Result = TypeVar("Result")
 WHOLE_AT_ONCE = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oss", "r2", "s3", "s3a"})
 """Schemes of object stores: a file appears under its name when all of it has arrived, and there are no folders."""
+HERE = frozenset({"file", "local"})
+"""Schemes of this machine's disk, where there are links."""
 BLOCK = 8 << 20
 
 
@@ -32,11 +37,13 @@ class WritableFolder(FsspecFolder):
                 return {}
             # Some file systems give paths with a slash in front, whatever they were asked for.
             start = self._root.strip("/") + "/"
-            return {
+            sizes = {
                 path.lstrip("/").removeprefix(start): int(entry["size"])
                 for path, entry in found.items()
                 if entry["type"] == "file"
             }
+            # The keys of a bucket are any text: one that leads elsewhere is no file of this folder.
+            return {path: size for path, size in sizes.items() if is_safe_path(path)}
 
         return self._written("", look)
 
@@ -64,9 +71,10 @@ class WritableFolder(FsspecFolder):
         path = f"{self._root}/{file.path}"
         folder, _, name = path.rpartition("/")
         direct = self._url.partition("://")[0] in WHOLE_AT_ONCE
-        partial = path if direct else f"{folder}/.{name}.partial"
+        partial = path if direct else f"{folder}/.{name}.{secrets.token_hex(4)}.partial"
 
         def write() -> None:
+            self._refuse_leaving(file.path)
             if not direct:
                 self._files.makedirs(folder, exist_ok=True)
             if isinstance(file.source, bytes):
@@ -82,6 +90,7 @@ class WritableFolder(FsspecFolder):
         """Remove a file, if it is there."""
 
         def remove() -> None:
+            self._refuse_leaving(name)
             try:
                 self._files.rm_file(f"{self._root}/{name}")
             except FileNotFoundError:
@@ -93,7 +102,8 @@ class WritableFolder(FsspecFolder):
         """Bring a file here, going on behind what came before an interruption; ``to`` appears when it is whole."""
         to.parent.mkdir(parents=True, exist_ok=True)
         partial = to.with_name(f".{to.name}.partial")
-        with partial.open("ab") as out:
+        with open_own(partial) as out:
+            out.seek(0, io.SEEK_END)
             if out.tell() > size:
                 out.truncate(0)
             while out.tell() < size:
@@ -109,6 +119,13 @@ class WritableFolder(FsspecFolder):
             tell(len(block))
         return digest.hexdigest()
 
+    def _refuse_leaving(self, name: str) -> None:
+        """UnsafePathError where a file would be written or removed somewhere else than below this folder."""
+        if not is_safe_path(name):
+            raise UnsafePathError(f"Expected the path of a file below {self.name}, found {name!r}.")
+        if self._url.partition("://")[0] in HERE:
+            below(Path(self._root), name.rpartition("/")[0] or ".partial")
+
     def _written(self, name: str, act: Callable[[], Result]) -> Result:
         """What ``act`` gives, tried again while that may help."""
         where = self.at(name) if name else self.name
@@ -116,6 +133,8 @@ class WritableFolder(FsspecFolder):
         def attempt() -> Result:
             try:
                 return act()
+            except LatentStoreError:
+                raise
             except PermissionError as error:
                 message = f"{where} may not be written: {first_line(error)}; check the credentials for it."
                 raise PublishError(message) from error

@@ -18,17 +18,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from latentstore.errors import ManifestError, NotSealedError, PlanMismatchError, RequestError
+from latentstore.errors import ManifestError, NotSealedError, PlanMismatchError, RequestError, UnsafePathError
 from latentstore.hashing import sha256_of
 from latentstore.json_records import parse, plain
 from latentstore.manifest import FILE_NAME, HalvedInfo, Manifest, RetriedInfo, ShardInfo, SkippedInfo
+from latentstore.manifest.names import JOURNAL, OLD_JOURNAL, SPLIT_NAME, is_data_name, is_partial_name, is_shard_name
 from latentstore.plan import PlannedShard
 from latentstore.system.durable_files import sync_folder, write_atomically, writing
 from latentstore.system.locks import Holder, Lock, holder_of, is_held, take
+from latentstore.system.safe_paths import is_safe_name, refuse_link
 
-JOURNAL = ".build"
-OLD_JOURNAL = f"{JOURNAL}.old"
-"""Its name while it is removed."""
 PLAN = "plan.json"
 APPENDS_TO = "appends_to"
 """Entry of the plan of an append: sha256 of the manifest that it adds to."""
@@ -37,6 +36,8 @@ TRIES = 5
 TRIES_AFTER_DEATH = 100
 """To claim one whose builder is dead or has no name: only who asks can hold it, on a busy machine for longer."""
 SECONDS_BETWEEN_TRIES = 0.05
+UNREADABLE = (FileNotFoundError, ValueError, RecursionError, ManifestError)
+"""Errors of a file of the journal that nobody finished, or that somebody else wrote."""
 Record = TypeVar("Record")
 
 
@@ -92,7 +93,9 @@ class BuildFolder:
         try:
             data = json.loads(self._entry(planned).read_text(encoding="utf-8"))
             entry = parse(FinishedShard, data)
-        except (FileNotFoundError, ValueError, ManifestError):
+        except UNREADABLE:
+            return None
+        if entry.shard.path != planned.name:  # nobody wrote that who built this
             return None
         path = self.folder / entry.shard.path
         return entry if path.is_file() and path.stat().st_size == entry.shard.bytes else None
@@ -141,8 +144,23 @@ class BuildFolder:
         """That record; None where there is none that can be read."""
         try:
             return parse(kind, json.loads((self._journal / f"{name}.json").read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, ManifestError):
+        except UNREADABLE:
             return None
+
+    def planned(self) -> tuple[PlannedShard, ...] | None:
+        """Every shard of the build; None where the journal does not say.
+
+        UnsafePathError where it names what no shard is called: whatever such a journal says, nothing of it is done.
+        """
+        noted = self.recall("shards", PlannedShards)
+        for shard in noted.shards if noted is not None else ():
+            split = shard.split
+            if not (is_shard_name(shard.name) and SPLIT_NAME.fullmatch(split) and is_safe_name(split)):
+                raise UnsafePathError(
+                    f"The journal {self._journal} names the shard {shard.name!r} of split {split!r}, expected names "
+                    "as shards have them: it was not written by latentstore, so see who put it there, and remove it."
+                )
+        return None if noted is None else noted.shards
 
     def seal(self, manifest: Manifest) -> Manifest:
         """Write the manifest and give it back as written; now the dataset is complete and the journal is gone."""
@@ -171,6 +189,7 @@ def claim(folder: Path, fingerprint: Mapping[str, Any]) -> Iterator[BuildFolder]
     builder is at work in it or where it cannot be written.
     """
     journal = folder / JOURNAL
+    _refuse_links(folder)
     _refuse_strangers(folder)
     try:
         journal.mkdir(parents=True, exist_ok=True)
@@ -192,6 +211,9 @@ def claim_append(folder: Path, identity: Mapping[str, Any]) -> Iterator[BuildFol
     the folder cannot be written.
     """
     journal = folder / JOURNAL
+    _refuse_links(folder)
+    if not journal.exists():
+        _refuse_in_the_way(folder)
     try:
         journal.mkdir(exist_ok=True)
     except OSError as error:
@@ -225,18 +247,18 @@ def append_underway(folder: Path) -> bool:
 
 def names_underway(folder: Path) -> set[str]:
     """Names of the shards that the journal in ``folder`` plans; empty where there is none."""
-    planned = BuildFolder(folder).recall("shards", PlannedShards)
-    return {shard.name for shard in planned.shards} if planned is not None else set()
+    return {shard.name for shard in BuildFolder(folder).planned() or ()}
 
 
 def _throw_away(folder: Path) -> None:
     """Remove what a journal knows of, but for what the manifest lists and the lock that this builder holds."""
     listed = {shard.path for split in Manifest.read(folder).splits.values() for shard in split.shards}
-    for name in names_underway(folder) - listed:
-        (folder / name).unlink(missing_ok=True)
-    for path in (folder / JOURNAL).iterdir():
-        if path.name != "lock":
-            path.unlink(missing_ok=True)
+    with writing(folder / JOURNAL):
+        for name in names_underway(folder) - listed:
+            (folder / name).unlink(missing_ok=True)
+        for path in (folder / JOURNAL).iterdir():
+            if path.name != "lock":
+                path.unlink(missing_ok=True)
 
 
 def known_plan(folder: Path) -> Mapping[str, Any] | None:
@@ -254,9 +276,11 @@ def tidy(folder: Path) -> None:
     another name, so that a worker that looks at it sees all of it, or that it is gone.
     """
     old = folder / OLD_JOURNAL
+    _refuse_links(folder)
     with writing(folder / JOURNAL):
         for partial in folder.glob(".*.partial"):
-            partial.unlink(missing_ok=True)
+            if is_partial_name(partial.name):
+                partial.unlink(missing_ok=True)
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
             (folder / JOURNAL).rename(old)
@@ -281,7 +305,7 @@ def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | 
 def _read_plan(plan: Path) -> Mapping[str, Any] | None:
     try:
         known = json.loads(plan.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (NotADirectoryError, *UNREADABLE):
         return None
     return known if isinstance(known, Mapping) else {}
 
@@ -297,6 +321,27 @@ def _refuse_strangers(folder: Path) -> None:
             "and no build of latentstore: choose an empty --out or another --config."
         )
         raise PlanMismatchError(message)
+
+
+def _refuse_links(folder: Path) -> None:
+    """UnsafePathError where the folder of a config, or its journal, is a link: what is written would be elsewhere."""
+    for path in (folder, folder / JOURNAL, folder / OLD_JOURNAL):
+        refuse_link(path, "remove the link, or give the folder that it leads to")
+
+
+def _refuse_in_the_way(folder: Path) -> None:
+    """RequestError for files of a sealed config that are named like its data and are not its own.
+
+    What an append writes and removes has such names. Once its journal is there, they are known to be its own.
+    """
+    manifest = Manifest.read(folder)
+    own = {info.path for info in manifest.listed_files} | set(manifest.beside)
+    others = sorted(entry.name for entry in folder.iterdir() if is_data_name(entry.name) and entry.name not in own)
+    if others:
+        raise RequestError(
+            f"{folder} holds {others[0]}{' …' if len(others) > 1 else ''}, which its manifest does not list and an "
+            "append may write over: move it to another folder, then type the command again."
+        )
 
 
 def _refuse_other_plan(folder: Path, known: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,7 @@ from latentstore.containers.interface import ContainerRow
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import BadImageError, MixedSizesError, RequestError, SourceError
 from latentstore.json_records import plain
-from latentstore.manifest import SPLIT_NAME
+from latentstore.manifest.names import SPLIT_NAME, is_config_name
 from latentstore.metrics.interface import MetricRow
 from latentstore.metrics.table import METRICS
 from latentstore.pixels import Preparation
@@ -42,7 +41,6 @@ MAX_PSNR_DROP = 0.02
 LARGEST_STEP = 4.0
 MAX_BAD = 0.05
 """Share of the pictures that may be unusable where nobody says."""
-CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class BuildPlan:
     def __post_init__(self) -> None:
         if not self.config:
             object.__setattr__(self, "config", f"{self.source.name}-{self.vae.name}")
-        if not CONFIG_NAME.fullmatch(self.config) or self.config == "data":
+        if not is_config_name(self.config):
             raise RequestError(
                 f"Config name {self.config!r} cannot be used on the Hub: expected letters, digits, '-', '_' and '.', "
                 "and not 'data'; choose one with --config."

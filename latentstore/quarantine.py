@@ -10,6 +10,7 @@ import numpy as np
 
 from latentstore.errors import SourceError
 from latentstore.json_records import plain
+from latentstore.manifest.names import SKIPPED
 from latentstore.system.durable_files import write_atomically
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from latentstore.manifest import SkippedInfo
     from latentstore.plan import PlannedRows
-
-SKIPPED = "skipped.jsonl"
-"""Beside the manifest, where pictures were skipped."""
 
 _KINDS_TOLD = 3
 

@@ -21,8 +21,8 @@ from latentstore.containers.row_ranges import KeptTail
 from latentstore.errors import DamagedShardError, ManifestError, MissingFileError, NotSealedError, RequestError
 from latentstore.locations import HubRepository, ListedFile, LocalFolder, RemoteUrl
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.manifest.names import CARD, SKIPPED, is_config_name
 from latentstore.named_table import unknown_name
-from latentstore.quarantine import SKIPPED
 from latentstore.remote_files import HubFolder, RemoteFolder, open_folder
 from latentstore.store import LatentStore, check_known
 
@@ -37,14 +37,12 @@ if TYPE_CHECKING:
     from latentstore.retries import Patience
     from latentstore.store import LatentRows
 
-CARD = "README.md"
 LARGEST_TEXT = 256 << 20
 """Bytes of a manifest or card, at most."""
 SMALL_INDEX = 256 << 10
 """Bytes of an index that is read whole, and compared, whatever is wanted of it."""
 PIECE_BYTES = 8 << 20
 """Of a shard that is fetched whole, in one request."""
-CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONFIG_IN_CARD = re.compile(r"^- config_name: *(?P<name>\S+) *$", re.MULTILINE)
 
 
@@ -242,7 +240,7 @@ def open_remote_store(
     card names. Raises NotSealedError, ManifestError, FetchError or RequestError with one clear sentence.
     """
     root = _root(location, patience)
-    if config is not None and not CONFIG_NAME.fullmatch(config):
+    if config is not None and not is_config_name(config):
         raise RequestError(f"A config's name has letters, digits, '-', '_' and '.' only, found {config!r}.")
     if config is not None and (found := _store_in(root.inside(config))) is not None:
         return found
@@ -291,9 +289,7 @@ def configs_in(root: RemoteFolder) -> list[str]:
     """Names of the configs of a repository: the folders with a manifest, or, without a listing, those on its card."""
     listed = root.folders()
     if listed is not None:
-        return [
-            name for name in listed if CONFIG_NAME.fullmatch(name) and FILE_NAME in (root.inside(name).files() or ())
-        ]
+        return [name for name in listed if is_config_name(name) and FILE_NAME in (root.inside(name).files() or ())]
     try:
         card = root.read_bytes(CARD, LARGEST_TEXT).decode("utf-8", "replace")
     except MissingFileError:
@@ -304,7 +300,7 @@ def configs_in(root: RemoteFolder) -> list[str]:
 def configs_on_card(card: str) -> list[str]:
     """Names of the configs that a repository's card lists, sorted."""
     names = (_unquoted(found["name"]) for found in CONFIG_IN_CARD.finditer(card))
-    return sorted({name for name in names if CONFIG_NAME.fullmatch(name)})
+    return sorted({name for name in names if is_config_name(name)})
 
 
 def _unquoted(text: str) -> str:

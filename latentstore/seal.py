@@ -31,6 +31,7 @@ from latentstore.manifest import (
     StorageInfo,
     VaeInfo,
 )
+from latentstore.manifest.names import INDEX
 from latentstore.pixels import each_picture_behind, each_tile_behind
 from latentstore.plan import BuildPlan, PlannedRows
 from latentstore.preview import write_preview
@@ -48,13 +49,6 @@ if TYPE_CHECKING:
     from latentstore.pictures import PictureReader
     from latentstore.sources.interface import OpenSource
     from latentstore.vaes.interface import Vae
-
-INDEX = "index.parquet"
-
-
-def index_name(appended: int) -> str:
-    """Name of the index of a dataset that was added to so many times: readers of the old one are not disturbed."""
-    return f"index-{appended}.parquet" if appended else INDEX
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from latentstore.errors import RequestError
-from latentstore.journal import JOURNAL, BuildFolder, PlannedShards, append_underway
+from latentstore.journal import BuildFolder, append_underway
 from latentstore.manifest import Manifest
+from latentstore.manifest.names import JOURNAL
+from latentstore.plan import PlannedShard
 from latentstore.system.locks import Holder
 
 FINISHED, WORKED_ON, WAITING = "finished", "worked on", "waiting"
@@ -68,20 +70,19 @@ def build_status(folder: str | Path) -> BuildStatus:
     else:
         shards = ()
     work = BuildFolder(folder)
-    planned = work.recall("shards", PlannedShards)
+    planned = work.planned()
     if planned is None:
         begun = (folder / JOURNAL).is_dir()
         what = "was begun, but not planned yet" if begun else "holds no build of latentstore"
         raise RequestError(f"{folder} {what}: name the folder of a config, such as OUT/CONFIG.")
-    shards += tuple(_shard_status(work, planned, place) for place in range(len(planned.shards)))
+    shards += tuple(_shard_status(work, shard) for shard in planned)
     builder = work.builder
     return BuildStatus(
         str(folder), sealed=False, builder=builder, shards=shards, rows_per_second=_pace(builder, shards)
     )
 
 
-def _shard_status(work: BuildFolder, planned: PlannedShards, place: int) -> ShardStatus:
-    shard = planned.shards[place]
+def _shard_status(work: BuildFolder, shard: PlannedShard) -> ShardStatus:
     rows = shard.stop - shard.start
     entry = work.noted(shard)
     if entry is not None:
@@ -93,12 +94,21 @@ def _shard_status(work: BuildFolder, planned: PlannedShards, place: int) -> Shar
 def _pace(builder: Holder | None, shards: tuple[ShardStatus, ...]) -> float | None:
     if builder is None:
         return None
-    began = datetime.fromisoformat(builder.since)
+    began = _moment(builder.since)
+    if began is None:
+        return None
     finished = [
-        (datetime.fromisoformat(shard.by.since), shard.rows)
-        for shard in shards
-        if shard.state == FINISHED and shard.by is not None
+        (_moment(shard.by.since), shard.rows) for shard in shards if shard.state == FINISHED and shard.by is not None
     ]
-    rows = sum(count for when, count in finished if when >= began)
+    rows = sum(count for when, count in finished if when is not None and when >= began)
     seconds = (datetime.now(timezone.utc) - began).total_seconds()
     return rows / seconds if rows and seconds > 0 else None
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment that a journal names; None where it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

@@ -222,7 +222,7 @@ def _chosen(root: Path, config: str | None) -> str:
 
 
 def _refuse_unfinished(folder: Path) -> None:
-    from latentstore.journal import JOURNAL  # its module knows how to build
+    from latentstore.manifest.names import JOURNAL
 
     if (folder / JOURNAL).is_dir():
         message = f"{folder} is not complete: type the same `latentstore build` command again to finish it."

@@ -45,8 +45,9 @@ from latentstore.containers.interface import RowBlock
 from latentstore.entropy import ByteCounts
 from latentstore.hashing import crc32_of
 from latentstore.manifest import SplitInfo
+from latentstore.manifest.names import INDEX
 from latentstore.normalisation import Normalisation
-from latentstore.seal import INDEX, index_info, size_ledger
+from latentstore.seal import index_info, size_ledger
 from latentstore.shard_totals import channel_numbers
 from latentstore.shards import write_shard
 from latentstore.statistics import ChannelStatistics

@@ -22,8 +22,9 @@ from latentstore import SOURCES, VAES, BuildPlan, Manifest, build
 from latentstore.containers.interface import RowBlock
 from latentstore.hashing import crc32_of, sha256_of
 from latentstore.manifest import ShardInfo, SplitInfo
+from latentstore.manifest.names import INDEX
 from latentstore.opening import open_store
-from latentstore.seal import INDEX, index_info
+from latentstore.seal import index_info
 from latentstore.store import open_local_store
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ import numpy as np
 from latentstore import CHECKS, METRICS, VAES, BuildPlan, LatentStore, Manifest, VerifyReport, build, verify
 from latentstore.entropy import ByteCounts
 from latentstore.manifest import ShardInfo, SplitInfo
+from latentstore.manifest.names import INDEX
 from latentstore.records import LatentRecord
-from latentstore.seal import INDEX, collect_index, index_info, size_ledger, summaries
+from latentstore.seal import collect_index, index_info, size_ledger, summaries
 from latentstore.shard_totals import channel_numbers
 from latentstore.shards import blocks_of, write_shard
 from latentstore.sources.table import SOURCES

@@ -41,7 +41,7 @@ from PIL import Image
 
 from latentstore import VAES, BuildPlan, Preparation, build, open_store, verify
 from latentstore.errors import SourceError
-from latentstore.quarantine import SKIPPED
+from latentstore.manifest.names import SKIPPED
 from latentstore.sources.naming import printable
 from latentstore.sources.table import folder_source
 

@@ -17,8 +17,9 @@ import tempfile
 from pathlib import Path
 
 from latentstore import SOURCES, STORAGES, VAES, BuildPlan, build
-from latentstore.card import CARD, CardChoices, render_card, scores_of, sealed_configs
+from latentstore.card import CardChoices, render_card, scores_of, sealed_configs
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.manifest.names import CARD
 
 CARDS = Path(__file__).resolve().parents[1] / "dataset_cards"
 SCORES = "psnr.json"

@@ -18,8 +18,9 @@ from latentstore.entropy import ByteCounts
 from latentstore.hashing import crc32_of, sha256_of
 from latentstore.json_records import plain
 from latentstore.manifest import ShardInfo, SplitInfo, with_digest
+from latentstore.manifest.names import INDEX
 from latentstore.records import LatentRecord
-from latentstore.seal import INDEX, collect_index, index_info, size_ledger, summaries, thumbnail_bytes
+from latentstore.seal import collect_index, index_info, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import channel_numbers
 from latentstore.statistics import ChannelStatistics
 

@@ -13,7 +13,8 @@ from latentstore import CardChoices, Manifest, publish
 from latentstore.card.front_matter import Readme
 from latentstore.hashing import sha256_of
 from latentstore.manifest import SkippedInfo
-from latentstore.quarantine import SKIPPED, write_skipped
+from latentstore.manifest.names import SKIPPED
+from latentstore.quarantine import write_skipped
 from latentstore.retries import Patience
 
 REPO = "user/latents"

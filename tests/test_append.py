@@ -50,8 +50,8 @@ from latentstore.errors import (
     RequestError,
     SourceError,
 )
-from latentstore.journal import JOURNAL
 from latentstore.manifest import with_digest
+from latentstore.manifest.names import JOURNAL
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.image_folder import open_image_folder
 from latentstore.sources.interface import OpenSource, SplitReader
@@ -278,7 +278,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from appending import CONFIG, plan
 from latentstore import build
-from latentstore.journal import JOURNAL
+from latentstore.manifest.names import JOURNAL
 def progress(found):
     while found.done >= 5:  # the first shard was measured, and is being written
         if list((Path({out!r}) / CONFIG / JOURNAL).glob("train-*.json")):

@@ -20,8 +20,9 @@ from latentstore.engines.interface import Placement
 from latentstore.errors import NotSealedError, PlanMismatchError, RequestError
 from latentstore.hashing import sha256_of
 from latentstore.joining_append import join_append
-from latentstore.journal import APPENDS_TO, JOURNAL, PlannedShards, claim_append
+from latentstore.journal import APPENDS_TO, PlannedShards, claim_append
 from latentstore.manifest import FILE_NAME
+from latentstore.manifest.names import JOURNAL
 from latentstore.plan_opening import opened
 from latentstore.store import open_local_store
 

@@ -39,7 +39,7 @@ from latentstore.errors import (
     WrongVaeError,
 )
 from latentstore.hashing import crc32_of, sha256_of
-from latentstore.seal import INDEX
+from latentstore.manifest.names import INDEX
 from latentstore.statistics import ChannelStatistics
 
 Form = tuple[str, str, str]

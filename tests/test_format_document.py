@@ -17,14 +17,13 @@ from latentstore.containers.arrow_features import CORE_DTYPES
 from latentstore.containers.interface import CORE_COLUMNS, INDEX_COLUMNS, THUMBNAIL
 from latentstore.containers.parquet import COMPACT, FAST, ROW_GROUP_BYTES, ROWS_WITH_THUMBNAILS
 from latentstore.containers.table import CONTAINERS
-from latentstore.journal import JOURNAL
 from latentstore.json_records import ONLY_WHERE_SET, plain
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, STORED_DTYPES, BuildInfo, Manifest, SizeLedger
+from latentstore.manifest.names import INDEX, JOURNAL
 from latentstore.metrics.table import METRICS
 from latentstore.normalisation import KINDS
 from latentstore.pixels import Preparation
 from latentstore.plan import SHUFFLED, SOURCE_ORDER
-from latentstore.seal import INDEX
 from latentstore.storage.table import STORAGES
 from latentstore.views import VIEWS
 

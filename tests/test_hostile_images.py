@@ -16,8 +16,7 @@ import pytest
 from latentstore import build, open_store, verify
 from latentstore.errors import SourceError
 from latentstore.image_decoding import CONVERSIONS
-from latentstore.journal import JOURNAL
-from latentstore.quarantine import SKIPPED
+from latentstore.manifest.names import JOURNAL, SKIPPED
 
 
 @pytest.fixture(scope="module")

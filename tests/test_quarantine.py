@@ -11,8 +11,9 @@ import pytest
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import SourceError
 from latentstore.manifest import SkippedInfo
+from latentstore.manifest.names import SKIPPED
 from latentstore.plan import PlannedRows
-from latentstore.quarantine import SKIPPED, Quarantine, by_kind, kind_of, skipped_lines, write_skipped
+from latentstore.quarantine import Quarantine, by_kind, kind_of, skipped_lines, write_skipped
 
 
 def rows_of(*, pictures: int = 40, pieces: int = 1, splits: tuple[str, ...] = ("train",)) -> PlannedRows:

@@ -20,8 +20,9 @@ from scenes import build_scenes
 
 from latentstore import verify
 from latentstore.errors import RequestError
-from latentstore.journal import JOURNAL, claim, is_tidy, tidy
+from latentstore.journal import claim, is_tidy, tidy
 from latentstore.json_records import plain
+from latentstore.manifest.names import JOURNAL
 from latentstore.system.durable_files import remove_abandoned, write_atomically, written_whole
 from latentstore.system.locks import Holder
 

@@ -20,7 +20,8 @@ from latentstore import CHECKS, CONTAINERS, STORAGES, VAES, Preparation, VerifyR
 from latentstore.checks.interface import CheckResult, CheckRow, Finding, Inspection
 from latentstore.errors import NotSealedError, RequestError, SourceError, StoreError
 from latentstore.manifest import Manifest, SkippedInfo
-from latentstore.quarantine import SKIPPED, write_skipped
+from latentstore.manifest.names import SKIPPED
+from latentstore.quarantine import write_skipped
 from latentstore.thumbnails import thumbnail_of
 
 SHARDS = FIRST, SECOND, THIRD = tuple(f"train-0000{number}-of-00003.parquet" for number in range(3))

@@ -10,6 +10,7 @@ from latentstore.card.render import render_card
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import RequestError, StoreError
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.manifest.names import CARD
 from latentstore.system.durable_files import remove_abandoned, write_atomically
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from latentstore.card.choices import CardChoices
-
-CARD = "README.md"
 
 
 def write_card(root: Path, choices: CardChoices | None = None) -> Path:
@@ -34,7 +33,7 @@ def write_card(root: Path, choices: CardChoices | None = None) -> Path:
     return path
 
 
-def refuse_foreign_card(root: Path) -> None:
+def refuse_foreign_card(root: Path, advice: str = "choose another --out") -> None:
     """RequestError where ``root`` has a README.md that is no dataset card, or one that cannot be merged.
 
     Words on a dataset card are kept; but the README of a program would get a front matter that nobody asked for.
@@ -52,7 +51,7 @@ def refuse_foreign_card(root: Path) -> None:
     if not readme.yaml and BEGIN not in text and text.strip():
         raise RequestError(
             f"{path} was not written by latentstore and is no dataset card, because it does not begin with two lines "
-            "'---': add them at its top to keep its words on the card, or choose another --out."
+            f"'---': add them at its top to keep its words on the card, or {advice}."
         )
 
 

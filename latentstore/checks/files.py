@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from latentstore.checks.interface import Finding, Findings, Inspection, ShardVisit, counted
 from latentstore.hashing import sha256_of
 from latentstore.journal import append_begun, names_underway
-from latentstore.quarantine import SKIPPED, skipped_lines
-from latentstore.seal import index_name
+from latentstore.manifest.names import SKIPPED, index_name
+from latentstore.quarantine import skipped_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,8 @@ from latentstore.checks.interface import Finding, Findings, Inspection
 from latentstore.growth import names_of_shards
 from latentstore.json_records import plain
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.manifest.names import INDEX, index_name
 from latentstore.pixels import TILE_FEATURES, VIEW_FEATURES
-from latentstore.seal import INDEX, index_name
 from latentstore.sources.table import SOURCES
 from latentstore.storage.table import STORAGES
 from latentstore.vaes.interface import VaeRow

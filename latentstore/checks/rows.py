@@ -25,10 +25,11 @@ from latentstore.duplicates import duplicates_sentence, find_duplicates
 from latentstore.errors import StoreError
 from latentstore.json_records import plain
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.manifest.names import INDEX
 from latentstore.metrics.table import METRICS
 from latentstore.quality import MetricSummary
 from latentstore.remeasure import Unavailable
-from latentstore.seal import INDEX, size_ledger, summaries
+from latentstore.seal import size_ledger, summaries
 from latentstore.vaes.table import VAES
 from latentstore.views import VIEWS, id_of_view, id_without_view, view_rows
 

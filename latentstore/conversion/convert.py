@@ -22,7 +22,8 @@ from latentstore.conversion.shards import converted_shard
 from latentstore.conversion.target import finished_before, target_of
 from latentstore.errors import LatentStoreError, RequestError
 from latentstore.freed_memory import kept
-from latentstore.journal import JOURNAL, claim, tidy
+from latentstore.journal import claim, tidy
+from latentstore.manifest.names import JOURNAL
 from latentstore.opening import download_store
 from latentstore.store import LatentStore
 

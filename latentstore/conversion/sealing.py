@@ -12,10 +12,11 @@ from latentstore.card import write_card
 from latentstore.conversion.choice import Conversion
 from latentstore.conversion.shards import ConvertedShard
 from latentstore.manifest import ConversionInfo, Manifest, StorageInfo
+from latentstore.manifest.names import INDEX
 from latentstore.metrics.table import METRICS
 from latentstore.preview import write_preview
 from latentstore.quarantine import write_skipped
-from latentstore.seal import INDEX, index_info, placed, refuse_loss, size_ledger, summaries, thumbnail_bytes
+from latentstore.seal import index_info, placed, refuse_loss, size_ledger, summaries, thumbnail_bytes
 from latentstore.shard_totals import ShardTotals
 from latentstore.system.durable_files import written_whole
 

@@ -11,7 +11,8 @@ from latentstore.containers.interface import ContainerRow
 from latentstore.errors import NotSealedError, PlanMismatchError, RequestError
 from latentstore.hashing import sha256_of
 from latentstore.manifest import FILE_NAME, Manifest, StorageInfo
-from latentstore.plan import CONFIG_NAME, LARGEST_STEP, MAX_PSNR_DROP
+from latentstore.manifest.names import is_config_name
+from latentstore.plan import LARGEST_STEP, MAX_PSNR_DROP
 from latentstore.storage.interface import StorageRow
 from latentstore.storage.table import STORAGES
 
@@ -153,7 +154,7 @@ def _refuse_storage(
 
 
 def _config(name: str) -> str:
-    if not CONFIG_NAME.fullmatch(name) or name == "data":
+    if not is_config_name(name):
         raise RequestError(
             f"Config name {name!r} cannot be used on the Hub: expected letters, digits, '-', '_' and '.', "
             "and not 'data'; choose one with --name."

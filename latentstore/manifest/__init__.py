@@ -15,7 +15,7 @@ from latentstore.manifest.build_records import (
     SkippedInfo,
 )
 from latentstore.manifest.checks import STORED_DTYPES
-from latentstore.manifest.contract import Manifest
+from latentstore.manifest.contract import Manifest, listed_by
 from latentstore.manifest.names import FILE_NAME, FORMAT_VERSION, SPLIT_NAME, preview_name
 from latentstore.manifest.records import (
     CalibrationInfo,
@@ -55,6 +55,7 @@ __all__ = [
     "SplitInfo",
     "StorageInfo",
     "VaeInfo",
+    "listed_by",
     "preview_name",
     "with_digest",
 ]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from latentstore.errors import ManifestError, RequestError
 from latentstore.json_records import plain
-from latentstore.manifest.names import SHARD_NAME, SPLIT_NAME
+from latentstore.manifest.names import SPLIT_NAME, is_config_name, is_index_name, is_shard_name
 from latentstore.pixels import VIEW_FEATURES
+from latentstore.system.safe_paths import is_safe_name
 from latentstore.views import view_rows
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def check(manifest: Manifest) -> None:
     if channels != manifest.vae.channels:
         message = f"expected the {channels} channels of latent_shape, found {manifest.vae.channels}"
         raise ManifestError(message, field="vae.channels")
+    _check_config(manifest)
     _check_normalisation(manifest)
     if set(manifest.statistics) != set(manifest.splits):
         raise ManifestError(f"expected the splits {sorted(manifest.splits)}", field="statistics")
@@ -55,6 +57,18 @@ def check(manifest: Manifest) -> None:
     if manifest.index.rows != manifest.rows:
         message = f"expected the {manifest.rows} rows of all splits, found {manifest.index.rows}"
         raise ManifestError(message, field="index.rows")
+
+
+def _check_config(manifest: Manifest) -> None:
+    """The config and its index have names of the format, so that they lie where every config and index does."""
+    if not is_config_name(manifest.config):
+        message = f"expected letters, digits, '-', '_' and '.', and not 'data', found {manifest.config!r}"
+        raise ManifestError(message, field="config")
+    if not is_index_name(manifest.index.path):
+        message = f"expected index.parquet, or index-<n>.parquet after n appends, found {manifest.index.path!r}"
+        raise ManifestError(message, field="index.path")
+    if not re.fullmatch(r"[0-9a-f]{64}", manifest.index.sha256) or manifest.index.bytes < 0:
+        raise ManifestError(f"expected a sha256 and a size, found {manifest.index}", field="index")
 
 
 def _check_normalisation(manifest: Manifest) -> None:
@@ -95,13 +109,13 @@ def _check_steps(storage: StorageInfo, channels: int) -> None:
 
 def _check_split(name: str, split: SplitInfo, seen: set[str]) -> None:
     where = f"splits.{name}"
-    if not SPLIT_NAME.fullmatch(name):
+    if not (SPLIT_NAME.fullmatch(name) and is_safe_name(name)):
         raise ManifestError("expected a name of letters, digits and underscores", field=where)
     if split.rows != sum(shard.rows for shard in split.shards):
         raise ManifestError(f"expected the {split.rows} rows its shards add up to", field=f"{where}.rows")
     for index, shard in enumerate(split.shards):
-        if not SHARD_NAME.fullmatch(shard.path):
-            message = f"expected a file name inside the config's folder, found {shard.path!r}"
+        if not is_shard_name(shard.path):
+            message = f"expected a file name inside the config's folder as shards have it, found {shard.path!r}"
             raise ManifestError(message, field=f"{where}.shards[{index}].path")
         if shard.path in seen or not re.fullmatch(r"[0-9a-f]{64}", shard.sha256) or min(shard.rows, shard.bytes) < 0:
             raise ManifestError(

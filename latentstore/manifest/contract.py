@@ -13,7 +13,7 @@ from latentstore.errors import ManifestError, NotSealedError
 from latentstore.json_records import ONLY_WHERE_SET, parse, plain
 from latentstore.manifest.build_records import BuildInfo, Environment
 from latentstore.manifest.checks import check
-from latentstore.manifest.names import FILE_NAME, preview_name
+from latentstore.manifest.names import FILE_NAME, SKIPPED, is_index_name, is_shard_name, preview_name
 from latentstore.manifest.records import (
     ChannelNumbers,
     ShardInfo,
@@ -81,6 +81,16 @@ class Manifest:
         return preview_name(0 if self.storage.converted else len(self.build.appended))
 
     @property
+    def listed_files(self) -> list[ShardInfo]:
+        """What it lists with its sha256: the shards, then the index, whatever its name."""
+        return [*(shard for split in self.splits.values() for shard in split.shards), self.index]
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Names of the files that it does not list, and that its config may lack."""
+        return (self.preview, SKIPPED)
+
+    @property
     def schema(self) -> ShardSchema:
         """The columns of every shard."""
         return ShardSchema(
@@ -136,3 +146,26 @@ class Manifest:
     def validate(self) -> None:
         """Raise ManifestError, naming the field, unless the parts agree with each other."""
         check(self)
+
+
+def listed_by(text: str) -> dict[str, str | None]:
+    """Names of the files that a manifest says are its own, with their sha256; None for those that it does not list.
+
+    It is read as far as it can be, whatever else is wrong with it; of a name that no file of a config has nothing is
+    believed. Who removes a file compares its sha256 as well.
+    """
+    try:
+        return _listed(Manifest.from_json(text))
+    except ManifestError:
+        pass
+    try:
+        data = contents(text)
+        shards = [shard for split in data["splits"].values() for shard in split["shards"]]
+        found = {str(info["path"]): str(info["sha256"]) for info in (*shards, data["index"])}
+    except (ManifestError, LookupError, TypeError, AttributeError):
+        return {}
+    return {name: sha256 for name, sha256 in found.items() if is_shard_name(name) or is_index_name(name)}
+
+
+def _listed(manifest: Manifest) -> dict[str, str | None]:
+    return {**dict.fromkeys(manifest.beside), **{info.path: info.sha256 for info in manifest.listed_files}}

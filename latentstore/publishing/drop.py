@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from latentstore.card import CARD
 from latentstore.errors import RequestError
 from latentstore.file_records import LocalFile
+from latentstore.manifest.names import CARD, is_config_name
 from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Access, Sending
 from latentstore.publishing.journey import Journey
 from latentstore.publishing.merged_card import card_of, card_with, notes_of
-from latentstore.publishing.own_files import is_file_of
-from latentstore.publishing.planning import manifests_of_others, published_configs
+from latentstore.publishing.planning import is_own, manifests_of_others, own_files, published_configs
 from latentstore.publishing.records import Progress, PublishPlan, PublishReport, TargetState, silent
 from latentstore.publishing.table import open_target
 from latentstore.retries import Patience
@@ -44,7 +44,8 @@ def drop(
     place.accept(how)
 
     def plan_for(state: TargetState) -> PublishPlan:
-        deletions = tuple(path for path in sorted(state.files) if is_file_of(path, {config}))
+        own = own_files(state, config, partial(place.read, state)) if is_config_name(config) else {}
+        deletions = tuple(path for path in sorted(own) if is_own(state.files[path], own))
         if not deletions:
             return PublishPlan(place.name, (), (), ())
         others = manifests_of_others(place.name, state, [config], lambda path: place.read(state, path))
@@ -52,7 +53,7 @@ def drop(
         notes = notes_of(previous, {other.config for other in others})
         card = LocalFile.of_text(CARD, card_with(place, state, others, previous, notes=notes))
         adds = () if CARD in state.files and state.files[CARD].holds(card) else (card,)
-        return PublishPlan(place.name, adds, deletions, ())
+        return PublishPlan(place.name, adds, deletions, (), own=own)
 
     journey = Journey(place, plan_for, how, tell, patience)
     state, plan = journey.look()

@@ -12,25 +12,23 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentstore.card import CARD
 from latentstore.checks.interface import some
 from latentstore.errors import ManifestError, PublishError, RequestError
 from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.fsspec_writing import WritableFolder, local_url
 from latentstore.manifest import FILE_NAME, Manifest
+from latentstore.manifest.names import ARRIVED, CARD, config_folder, is_beside, is_data_name, is_partial_name
 from latentstore.publishing.interface import Access, Sending
-from latentstore.publishing.own_files import is_beside, listed_files
 from latentstore.publishing.records import Progress, PublishPlan, PublishProgress, TargetState
 from latentstore.retries import PassingError
 
-ARRIVED = ".publishing.json"
 LARGEST_TEXT = 256 << 20
 READ_WHOLE = (CARD, FILE_NAME, ARRIVED)
-"""Files whose content no manifest tells, besides those of ``own_files.is_beside``."""
+"""Files whose content no manifest tells, besides those of ``names.is_beside``."""
 
 
 @dataclass
@@ -81,13 +79,13 @@ class FolderTarget:
     def state(self) -> TargetState:
         """All files; the sha256 of data is the manifest's word, or that of ``.publishing.json`` while there is one."""
         sizes = self.folder.tree()
-        unfinished = frozenset(_config_of(path) for path in sizes if path.endswith(f"/{ARRIVED}"))
+        unfinished = frozenset(config_folder(path) for path in sizes if path.endswith(f"/{ARRIVED}")) - {""}
         return TargetState(bool(sizes), files=self._files(sizes), unfinished=unfinished)
 
     def _files(self, sizes: Mapping[str, int]) -> dict[str, RemoteFile]:
         """What is known of these files, which are all of a config or of all of them."""
         known: dict[str, str] = {}
-        names = {path: path.rpartition("/")[2] for path in sizes}
+        names = {path: path.rpartition("/")[2] for path in sizes if config_folder(path) or path == CARD}
         contents = {path: self._whole(path) for path, name in names.items() if name in READ_WHOLE or is_beside(name)}
         for path, content in sorted(contents.items(), key=lambda found: found[0].endswith(ARRIVED)):
             known[path] = hashlib.sha256(content).hexdigest()
@@ -97,7 +95,7 @@ class FolderTarget:
                 # What this does not name may be half of another version.
                 config = path.removesuffix(ARRIVED)
                 known = {name: sha for name, sha in known.items() if not name.startswith(config) or name in contents}
-                known.update(_told_by_journal(content))
+                known.update(_told_by_journal(config, content))
         mine = {path for path, file in self._sent.items() if known.get(path) == file.sha256}
         for path, file in self._sent.items():
             # Where the manifest beside it is another's, so may this be.
@@ -154,8 +152,10 @@ class FolderTarget:
         if config in self._done:
             raise PublishError(self._taken_over(config))
         self._refuse_other_state(state, config)
+        self._refuse_others_files(state, plan, [*(file.path for file in data), *deletions])
         arrived = {file.path: file.sha256 for file in kept}
-        self._note(config, arrived)
+        written = {path for path in plan.own if _config_of(path) == config} | {file.path for file in data}
+        self._note(config, arrived, written)
         before = self.folder.stamps(f"{config}/")
         if data or deletions or config in state.unfinished:
             self.folder.remove(f"{config}/{FILE_NAME}")
@@ -164,12 +164,15 @@ class FolderTarget:
             self.folder.put(file)
             arrived[file.path] = file.sha256
             self._refuse_other_writer(config)
-            self._note(config, arrived)
+            self._note(config, arrived, written)
             done += file.bytes
             tell(PublishProgress("send", file.path, done, plan.bytes))
         for path in deletions:
             self._refuse_other_writer(config)
             self.folder.remove(path)
+        for path in self.folder.tree():  # what writers that were stopped had begun
+            if _config_of(path) == config and is_partial_name(path.rpartition("/")[2]):
+                self.folder.remove(path)
         # Of what came before an interruption nobody has read anything back.
         self._read_back(config, [*data, *(kept if config in state.unfinished else ())], arrived, tell)
         after = self.folder.stamps(f"{config}/")
@@ -195,8 +198,16 @@ class FolderTarget:
         if writer == self._writer or (writer is None and not changed):
             return
         if self._is_there(manifest):
+            # Who comes next must know that all of this may be written over.
+            here = [path for path in now if is_data_name(path.rpartition("/")[2])]
+            self._note(config, {}, here)
             self.folder.remove(manifest.path)
         raise PublishError(self._taken_over(config))
+
+    def holds(self, state: TargetState, file: LocalFile) -> bool:
+        """By its content, which is read."""
+        size = state.files[file.path].bytes
+        return size == file.bytes and self.folder.sha256_of(file.path, size) == file.sha256
 
     def _is_there(self, file: LocalFile) -> bool:
         """Whether a small file lies there just as it was sent."""
@@ -211,9 +222,23 @@ class FolderTarget:
                 self.folder.put(file)
                 tell(PublishProgress("commit", file.path, plan.bytes, plan.bytes))
 
-    def _note(self, config: str, arrived: Mapping[str, str]) -> None:
-        """Say what has arrived, and that it is this process which is at work."""
-        content = {"writer": self._writer, "sha256": arrived}
+    def _refuse_others_files(self, state: TargetState, plan: PublishPlan, paths: Sequence[str]) -> None:
+        """PublishError unless what is to be replaced or removed has the very bytes that the manifest there states.
+
+        What was said of them before was that name and size are right.
+        """
+        there = [path for path in paths if path in state.files and plan.own.get(path) is not None]
+        others = [path for path in there if self.folder.sha256_of(path, state.files[path].bytes) != plan.own[path]]
+        if others:
+            raise PublishError(
+                f"{self.name} holds {some(others)} with other contents than the manifest there states, so it may be "
+                "somebody's own: move it away, or choose another place."
+            )
+
+    def _note(self, config: str, arrived: Mapping[str, str], others: Iterable[str]) -> None:
+        """Say what has arrived, what else here may be written over, and that it is this process which is at work."""
+        files = sorted(path.removeprefix(f"{config}/") for path in {*others} - {*arrived})
+        content = {"writer": self._writer, "sha256": arrived, "files": files}
         self.folder.put(LocalFile.of_text(f"{config}/{ARRIVED}", json.dumps(content, indent=1) + "\n"))
 
     def _refuse_other_writer(self, config: str) -> None:
@@ -253,7 +278,7 @@ class FolderTarget:
         self._sent.update((file.path, file) for file in sent if file.path not in wrong)
         if wrong:
             self._refuse_other_writer(config)  # who came later may have put them there
-            self._note(config, {path: sha256 for path, sha256 in arrived.items() if path not in wrong})
+            self._note(config, {path: sha256 for path, sha256 in arrived.items() if path not in wrong}, wrong)
             raise PublishError(
                 f"{self.name} has other contents than were sent: {some(wrong)}; see whether it is sound, then type the "
                 "same command again: they are sent again."
@@ -295,16 +320,16 @@ def _told_by_manifest(path: str, content: bytes, sizes: Mapping[str, int]) -> di
     except (ManifestError, UnicodeDecodeError):
         return {}  # then everything is sent again
     return {
-        config + info.path: info.sha256
-        for info in listed_files(manifest)
-        if sizes.get(config + info.path) == info.bytes
+        config + info.path: info.sha256 for info in manifest.listed_files if sizes.get(config + info.path) == info.bytes
     }
 
 
-def _told_by_journal(content: bytes) -> dict[str, str]:
+def _told_by_journal(folder: str, content: bytes) -> dict[str, str]:
+    """sha256 of the files of its own folder that a journal names."""
     try:
-        return {str(path): str(sha) for path, sha in json.loads(content)["sha256"].items()}
-    except (ValueError, KeyError, AttributeError, TypeError):
+        told = {str(path): str(sha) for path, sha in json.loads(content)["sha256"].items()}
+        return {path: sha for path, sha in told.items() if path.startswith(folder)}
+    except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
         return {}  # cut by the interruption: everything is sent again
 
 
@@ -312,7 +337,7 @@ def _writer_of(content: bytes) -> str | None:
     """Who wrote a journal; None where it does not say."""
     try:
         return str(json.loads(content)["writer"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

@@ -75,12 +75,21 @@ class HubTarget:
         if head is None:
             raise PublishError(f"{self.repository.repo} has no branch {MAIN!r}; make one on {self.repository.page}")
         return TargetState(
-            exists=True, head=head, files=self.repository.files(head), branch_exists=branch_exists, is_public=is_public
+            exists=True,
+            head=head,
+            files=self.repository.files(head),
+            branch_exists=branch_exists,
+            is_public=is_public,
+            keeps_history=True,
         )
 
     def read(self, state: TargetState, path: str) -> bytes:
         """A file of that commit."""
         return self.repository.content(state.head, path)
+
+    def holds(self, state: TargetState, file: LocalFile) -> bool:
+        """By the listing, which has a hash of every file."""
+        return state.files[file.path].holds(file)
 
     def fetch(self, state: TargetState, paths: Sequence[str], root: Path) -> Iterator[str]:
         """With the Hub's client, which goes on where it was interrupted; a few files side by side."""

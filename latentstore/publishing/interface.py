@@ -56,6 +56,9 @@ class Target(Protocol):
     def read(self, state: TargetState, path: str) -> bytes:
         """A file of that state."""
 
+    def holds(self, state: TargetState, file: LocalFile) -> bool:
+        """Whether a file that is there is just as it is to be sent."""
+
     def accept(self, how: Sending) -> None:
         """RequestError for what cannot be done there."""
 

@@ -11,17 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentstore.card import CARD
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import NotSealedError, PublishError, RequestError, StoreError
 from latentstore.file_records import LocalFile
 from latentstore.hashing import sha256_of
-from latentstore.journal import JOURNAL
 from latentstore.manifest import FILE_NAME, Manifest, ShardInfo
+from latentstore.manifest.names import CARD, JOURNAL, SKIPPED
 from latentstore.named_table import unknown_name
-from latentstore.publishing.own_files import listed_files
 from latentstore.publishing.records import LocalConfig, Progress, PublishProgress, silent
-from latentstore.quarantine import SKIPPED, skipped_lines
+from latentstore.quarantine import skipped_lines
 from latentstore.vaes.table import VAES
 from latentstore.verify import verify
 
@@ -83,11 +81,11 @@ def _config(folder: Path, *, force: bool) -> LocalConfig:
             "--quick, or publish it as it is with --force; the card then says so."
         )
     manifest = Manifest.read(folder)
-    missing = [info.path for info in listed_files(manifest) if not (folder / info.path).is_file()]
+    missing = [info.path for info in manifest.listed_files if not (folder / info.path).is_file()]
     if missing:
         raise PublishError(f"{folder} lacks {', '.join(missing)}, which cannot be published, not even with --force.")
     name = manifest.config
-    data = [_data_file(name, folder / info.path, info) for info in listed_files(manifest)]
+    data = [_data_file(name, folder / info.path, info) for info in manifest.listed_files]
     preview = folder / manifest.preview
     if preview.is_file():
         data.append(LocalFile(f"{name}/{preview.name}", preview, preview.stat().st_size, sha256_of(preview)))

@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from latentstore.card import CARD, CardChoices, refuse_unlicensed, render_card, validate_card
+from latentstore.card import CardChoices, refuse_unlicensed, render_card, validate_card
 from latentstore.card.vocabulary import LICENCES, OTHER
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import PublishError, RequestError, StoreError
 from latentstore.manifest import Manifest
+from latentstore.manifest.names import CARD
 from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Target
 from latentstore.publishing.planning import manifests_of_others

@@ -2,20 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
 
-from latentstore.card import CARD
 from latentstore.errors import ManifestError, PublishError
-from latentstore.file_records import LocalFile
-from latentstore.manifest import FILE_NAME, Manifest
-from latentstore.publishing.own_files import is_file_of
+from latentstore.file_records import LocalFile, RemoteFile
+from latentstore.manifest import FILE_NAME, Manifest, listed_by
+from latentstore.manifest.names import ARRIVED, CARD, PULLING, config_folder, is_config_name, is_data_name
+from latentstore.publishing.interface import Target
 from latentstore.publishing.records import LocalConfig, PublishPlan, TargetState
 
 
 def published_configs(state: TargetState) -> list[str]:
     """Names of the configs that can be read there: the folders with a manifest."""
     found = (path.partition("/") for path in state.files)
-    return sorted(folder for folder, _, name in found if name == FILE_NAME)
+    return sorted(folder for folder, _, name in found if name == FILE_NAME and is_config_name(folder))
+
+
+def own_files(state: TargetState, config: str, read: Callable[[str], bytes]) -> dict[str, str | None]:
+    """Files of a config there that this library put there, by path; nothing else is removed or written over.
+
+    With each comes the sha256 that it must have to be that file. It is None for what a journal names, which was written
+    when nothing else was in the way, and for the few that a manifest knows without one. Where there is neither, and
+    what is removed can still be had, names are enough.
+    """
+    start = f"{config}/"
+    there = {path.removeprefix(start) for path in state.files if config_folder(path) == config}
+    found: dict[str, str | None] = {}
+    if FILE_NAME in there:
+        found |= listed_by(read(start + FILE_NAME).decode("utf-8", "replace"))
+    elif state.keeps_history:
+        found |= dict.fromkeys(name for name in there if is_data_name(name))
+    for journal in {ARRIVED, PULLING} & there:
+        found |= dict.fromkeys(_named_by(read(start + journal)))
+    found |= dict.fromkeys({FILE_NAME} & there)
+    return {start + name: sha256 for name, sha256 in found.items() if name in there}
+
+
+def is_own(file: RemoteFile, own: Mapping[str, str | None]) -> bool:
+    """Whether a file is the one that this library put there."""
+    return file.path in own and own[file.path] in (None, file.sha256)
+
+
+def _named_by(journal: bytes) -> set[str]:
+    """Names of the files that a journal of a push or a pull has put there, or was putting there."""
+    try:
+        noted = json.loads(journal)
+        names = {str(path).rpartition("/")[2] for path in (*noted["files"], *noted.get("sha256", ()))}
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return set()
+    return {name for name in names if is_data_name(name) or name == FILE_NAME}
+
+
+def in_the_way(
+    state: TargetState, manifest: Manifest, wanted: Iterable[str], own: Mapping[str, str | None]
+) -> list[str]:
+    """Paths of files of others that a config would be written over, or would be read together with.
+
+    A plain reader takes every file that a split's pattern on the card fits.
+    """
+    start, names = f"{manifest.config}/", set(wanted)
+    patterns = [f"{start}{split}-*.{suffix}" for split in manifest.splits for suffix in ("parquet", "tar")]
+    return sorted(
+        path
+        for path, file in state.files.items()
+        if config_folder(path) == manifest.config
+        and not is_own(file, own)
+        and (path in names or any(fnmatchcase(path, pattern) for pattern in patterns))
+    )
 
 
 def manifests_of_others(
@@ -40,10 +96,11 @@ def manifests_of_others(
     return found
 
 
-def plan_of(location: str, configs: Sequence[LocalConfig], card: str, state: TargetState) -> PublishPlan:
+def plan_of(place: Target, configs: Sequence[LocalConfig], card: str, state: TargetState) -> PublishPlan:
     """What there is to do so that these configs are there as they are here.
 
     Removed are only files of theirs that their manifests do not list any more; what people put beside them stays.
+    PublishError where such a file is in the way.
     """
     wanted = [file for config in configs for file in config.data]
     wanted += [config.manifest_file for config in configs]
@@ -51,14 +108,35 @@ def plan_of(location: str, configs: Sequence[LocalConfig], card: str, state: Tar
     there = state.files
     unchanged = tuple(file for file in wanted if file.path in there and there[file.path].holds(file))
     kept = {file.path for file in unchanged}
-    listed = {file.path for file in wanted}
+    listed = {file.path: file for file in wanted}
+    own: dict[str, str | None] = {}
+    for config in configs:
+        own |= own_files(state, config.name, partial(place.read, state))
+        found = in_the_way(state, config.manifest, listed, own)
+        others = [path for path in found if path not in kept and not _may_be_replaced(place, state, listed.get(path))]
+        if others:
+            raise PublishError(_others(place.name, others))
     names = {config.name for config in configs}
     return PublishPlan(
-        location=location,
+        location=place.name,
         adds=tuple(file for file in wanted if file.path not in kept),
-        deletions=tuple(path for path in sorted(there) if path not in listed and is_file_of(path, names)),
+        deletions=tuple(path for path in sorted(own) if path not in listed and is_own(there[path], own)),
         unchanged=unchanged,
         creates=not state.exists,
         new_configs=frozenset(names - set(published_configs(state))),
         unfinished=state.unfinished & names,
+        own=own,
+    )
+
+
+def _may_be_replaced(place: Target, state: TargetState, file: LocalFile | None) -> bool:
+    """Whether nothing is lost when this file comes to where another of its name lies."""
+    return file is not None and (state.keeps_history or place.holds(state, file))
+
+
+def _others(location: str, paths: Sequence[str]) -> str:
+    more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+    return (
+        f"{location} holds {paths[0]}{more}, which no manifest there lists as its own: it would be written over, or be "
+        "read as a part of the dataset; move it away, or choose another place."
     )

@@ -71,7 +71,7 @@ def publish(
     place.accept(how)
 
     def plan_for(state: TargetState) -> PublishPlan:
-        return plan_of(place.name, local, merged_card(place, state, local, wishes, words), state)
+        return plan_of(place, local, merged_card(place, state, local, wishes, words), state)
 
     journey = Journey(place, plan_for, how, tell, patience)
     state, plan = journey.look()

@@ -17,7 +17,7 @@ class LocalConfig:
     manifest: Manifest
     """As published: without the paths of this machine."""
     data: tuple[LocalFile, ...]
-    """Shards, index, and what lies beside them (``own_files.beside``)."""
+    """Shards, index, and what lies beside them (``Manifest.beside``)."""
     manifest_file: LocalFile
     failed: tuple[str, ...] = ()
     """What ``verify`` found wrong, of a config that is published all the same."""
@@ -44,6 +44,8 @@ class TargetState:
     """Whether everyone may read it; None where that is not known."""
     unfinished: frozenset[str] = frozenset()
     """Configs that somebody began to change, and may still be at."""
+    keeps_history: bool = False
+    """Whether what is replaced or removed can still be had."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class PublishPlan:
     """Configs that nobody can read there yet."""
     unfinished: frozenset[str] = frozenset()
     """Those of these configs that somebody began to change."""
+    own: Mapping[str, str | None] = field(default_factory=dict)
+    """Files there that this library put there, with the sha256 that a manifest there states; see ``own_files``."""
 
     @property
     def bytes(self) -> int:

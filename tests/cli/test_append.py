@@ -13,9 +13,9 @@ from PIL import Image
 
 from latentstore import Manifest
 from latentstore.errors import RequestError
-from latentstore.journal import JOURNAL
 from latentstore.json_records import plain
 from latentstore.manifest import with_digest
+from latentstore.manifest.names import JOURNAL
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ from publishing_words import (
 
 from latentstore import PublishReport, drop, publish, pull, verify
 from latentstore.errors import DamagedShardError
-from latentstore.publishing.own_files import is_file_of
+from latentstore.manifest.names import is_data_name
 
 Push = Callable[..., PublishReport]
 
@@ -36,7 +36,6 @@ Push = Callable[..., PublishReport]
         ("train-plus001-000000.tar", True),
         ("index.parquet", True),
         ("index-12.parquet", True),
-        ("manifest.json", True),
         ("skipped.jsonl", True),
         ("preview.png", True),
         ("preview-12.png", True),
@@ -47,8 +46,7 @@ Push = Callable[..., PublishReport]
     ],
 )
 def test_the_files_of_this_library_are_known_by_their_names(name: str, own: bool) -> None:
-    assert is_file_of(f"{CONFIG}/{name}", {CONFIG}) is own
-    assert not is_file_of(f"other/{name}", {CONFIG})
+    assert is_data_name(name) is own
 
 
 def test_the_list_of_skipped_pictures_is_published_compared_and_comes_back(
