@@ -13,11 +13,12 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentstore.checks.interface import some
-from latentstore.errors import ManifestError, PublishError, RequestError
+from latentstore.errors import ManifestError, MissingFileError, PublishError, RequestError
 from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.fsspec_writing import WritableFolder, local_url
 from latentstore.manifest import FILE_NAME, Manifest
@@ -80,13 +81,22 @@ class FolderTarget:
         """All files; the sha256 of data is the manifest's word, or that of ``.publishing.json`` while there is one."""
         sizes = self.folder.tree()
         unfinished = frozenset(config_folder(path) for path in sizes if path.endswith(f"/{ARRIVED}")) - {""}
-        return TargetState(bool(sizes), files=self._files(sizes), unfinished=unfinished)
+        texts = self._texts(sizes)
+        return TargetState(bool(sizes), files=self._files(sizes, texts), unfinished=unfinished, texts=texts)
 
-    def _files(self, sizes: Mapping[str, int]) -> dict[str, RemoteFile]:
-        """What is known of these files, which are all of a config or of all of them."""
-        known: dict[str, str] = {}
+    def _texts(self, sizes: Mapping[str, int]) -> dict[str, bytes]:
+        """The small files among these, of which nothing else tells what is in them; who has gone meanwhile is not."""
         names = {path: path.rpartition("/")[2] for path in sizes if config_folder(path) or path == CARD}
-        contents = {path: self._whole(path) for path, name in names.items() if name in READ_WHOLE or is_beside(name)}
+        found = {}
+        for path, name in names.items():
+            if name in READ_WHOLE or is_beside(name):
+                with suppress(MissingFileError):
+                    found[path] = self._whole(path)
+        return found
+
+    def _files(self, sizes: Mapping[str, int], contents: Mapping[str, bytes]) -> dict[str, RemoteFile]:
+        """What is known of these files, which are all of a config or of all of them, by their small files."""
+        known: dict[str, str] = {}
         for path, content in sorted(contents.items(), key=lambda found: found[0].endswith(ARRIVED)):
             known[path] = hashlib.sha256(content).hexdigest()
             if path.endswith(f"/{FILE_NAME}"):
@@ -113,9 +123,9 @@ class FolderTarget:
     def _whole(self, path: str) -> bytes:
         return self.folder.read_bytes(path, LARGEST_TEXT)
 
-    def read(self, state: TargetState, path: str) -> bytes:  # noqa: ARG002 (there is only one state)
-        """A file."""
-        return self._whole(path)
+    def read(self, state: TargetState, path: str) -> bytes:
+        """A file; a small one as it was in that state."""
+        return state.texts[path] if path in state.texts else self._whole(path)
 
     def fetch(self, state: TargetState, paths: Sequence[str], root: Path) -> Iterator[str]:
         """Block by block into a file beside, which an interrupted fetch goes on with."""
@@ -261,7 +271,9 @@ class FolderTarget:
         """PassingError where a config is not any more as it was when the plan was made: look, and plan again."""
         start = f"{config}/"
         sizes = {path: size for path, size in self.folder.tree().items() if path.startswith(start)}
-        if self._files(sizes) != {path: file for path, file in state.files.items() if path.startswith(start)}:
+        if self._files(sizes, self._texts(sizes)) != {
+            path: file for path, file in state.files.items() if path.startswith(start)
+        }:
             raise PassingError(f"{self.name}/{config} was changed by someone else meanwhile")
 
     def _refuse_other_card(self, state: TargetState) -> None:

@@ -42,8 +42,8 @@ def own_files(state: TargetState, config: str, read: Callable[[str], bytes]) -> 
 
 
 def is_own(file: RemoteFile, own: Mapping[str, str | None]) -> bool:
-    """Whether a file is the one that this library put there."""
-    return file.path in own and own[file.path] in (None, file.sha256)
+    """Whether a file is the one that this library put there, as far as can be said without reading it."""
+    return file.path in own and (own[file.path] is None or file.sha256 in (None, own[file.path]))
 
 
 def _named_by(journal: bytes) -> set[str]:

@@ -44,6 +44,8 @@ class TargetState:
     """Whether everyone may read it; None where that is not known."""
     unfinished: frozenset[str] = frozenset()
     """Configs that somebody began to change, and may still be at."""
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    """Small files as they were when this state was looked at, of a place where they may change any moment."""
     keeps_history: bool = False
     """Whether what is replaced or removed can still be had."""
 
