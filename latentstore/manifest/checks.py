@@ -115,7 +115,7 @@ def _check_split(name: str, split: SplitInfo, seen: set[str]) -> None:
         raise ManifestError(f"expected the {split.rows} rows its shards add up to", field=f"{where}.rows")
     for index, shard in enumerate(split.shards):
         if not is_shard_name(shard.path):
-            message = f"expected a file name inside the config's folder as shards have it, found {shard.path!r}"
+            message = f"expected a file name inside the config's folder, found {shard.path!r}"
             raise ManifestError(message, field=f"{where}.shards[{index}].path")
         if shard.path in seen or not re.fullmatch(r"[0-9a-f]{64}", shard.sha256) or min(shard.rows, shard.bytes) < 0:
             raise ManifestError(
