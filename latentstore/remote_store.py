@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 import weakref
 from contextlib import contextmanager, suppress
@@ -39,13 +38,15 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 LARGEST_TEXT = 256 << 20
-"""Bytes of a manifest or card, at most."""
+"""Bytes of a manifest, at most."""
 SMALL_INDEX = 256 << 10
 """Bytes of an index that is read whole, and compared, whatever is wanted of it."""
 PIECE_BYTES = 8 << 20
 """Of a shard that is fetched whole, in one request."""
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-CONFIG_IN_CARD = re.compile(r"^- config_name: *(?P<name>\S+) *$", re.MULTILINE)
+CONFIG_IN_CARD = re.compile(
+    rf"^- config_name: *(?P<quote>[\"']?)(?P<name>{CONFIG_NAME.pattern})(?P=quote) *\r?$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -294,8 +295,10 @@ def configs_in(root: RemoteFolder) -> list[str]:
         return [
             name for name in listed if CONFIG_NAME.fullmatch(name) and FILE_NAME in (root.inside(name).files() or ())
         ]
+    from latentstore.card.front_matter import LARGEST_CARD
+
     try:
-        card = root.read_bytes(CARD, LARGEST_TEXT).decode("utf-8", "replace")
+        card = root.read_bytes(CARD, LARGEST_CARD).decode("utf-8", "replace")
     except MissingFileError:
         return []
     return configs_on_card(card)
@@ -303,9 +306,4 @@ def configs_in(root: RemoteFolder) -> list[str]:
 
 def configs_on_card(card: str) -> list[str]:
     """Names of the configs that a repository's card lists, sorted."""
-    names = (_unquoted(found["name"]) for found in CONFIG_IN_CARD.finditer(card))
-    return sorted({name for name in names if CONFIG_NAME.fullmatch(name)})
-
-
-def _unquoted(text: str) -> str:
-    return str(json.loads(text)) if text[0] == text[-1] == '"' else text.strip("'")
+    return sorted({found["name"] for found in CONFIG_IN_CARD.finditer(card)})

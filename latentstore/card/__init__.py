@@ -6,7 +6,8 @@ only. Both are rendered from the manifests of all configs, into what a person wr
 
 from latentstore.card.checks import validate_card
 from latentstore.card.choices import CardChoices
-from latentstore.card.files import CARD, refuse_foreign_card, scores_of, sealed_configs, write_card
+from latentstore.card.files import refuse_foreign_card, scores_of, sealed_configs, write_card
+from latentstore.card.front_matter import CARD
 from latentstore.card.render import refuse_unlicensed, render_card
 from latentstore.card.words import bits_in_words, ratio_in_words
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentstore.card import CARD, scores_of
+from latentstore.card.front_matter import LARGEST_CARD
 from latentstore.errors import DamagedShardError, NotSealedError, PlanMismatchError
 from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.hashing import sha256_of
@@ -21,6 +22,9 @@ from latentstore.publishing.planning import published_configs
 from latentstore.publishing.records import Progress, PublishProgress, TargetState, silent
 from latentstore.publishing.table import open_target
 from latentstore.retries import Patience
+
+LARGEST_COPY = 256 << 20
+"""Bytes of a README that is copied as it is, and not read as a card."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +170,10 @@ def _holds(here: Path, wanted: RemoteFile) -> bool:
 
 def _write_card(root: Path, place: Target, state: TargetState, *, whole: bool) -> None:
     """The published card, or one of the configs that are here, where that is not all of it."""
-    text = card_of(place, state)
     sealed = {path.parent.name for path in root.glob(f"*/{FILE_NAME}")}
-    if text is None or not whole or sealed != set(published_configs(state)):
+    as_it_is = whole and sealed == set(published_configs(state))
+    text = card_of(place, state, LARGEST_COPY if as_it_is else LARGEST_CARD)
+    if text is None or not as_it_is:
         manifests = [Manifest.read(root / name) for name in sorted(sealed)]
         scores = {manifest.config: found for manifest in manifests if (found := scores_of(root, manifest))}
         text = card_with(place, state, manifests, text, notes=notes_of(text, sealed), scores=scores)
