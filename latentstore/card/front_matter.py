@@ -71,9 +71,11 @@ class Readme:
         if self._node is None:
             return {}
         try:
-            found: dict[str, Any] = yaml.constructor.SafeConstructor().construct_document(self._node)
+            found: Any = yaml.constructor.SafeConstructor().construct_document(self._node)
         except (yaml.YAMLError, *UNREADABLE) as error:
             raise _not_yaml(error) from error
+        if not isinstance(found, dict):  # a set is written like keys without values
+            raise _not_yaml("it is not keys and values")
         return found
 
     @cached_property
@@ -126,6 +128,12 @@ class Readme:
 
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What the constructor of yaml raises for values that are not what their tags say, beside its own error."""
+
+
+def body_of(text: str) -> str:
+    """What stands below the block of a README; the block itself is not read."""
+    found = BLOCK.match(text)
+    return text if found is None else text[found.end() :]
 
 
 def refuse_large(size: int, where: str = CARD, largest: int = LARGEST_CARD) -> None:

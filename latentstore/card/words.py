@@ -141,12 +141,12 @@ def label(text: object) -> str:
 
 def hub_link(repo: str, *, kind: str = "") -> str:
     """A link to a page of the Hub; ``kind`` is ``datasets/`` for a dataset."""
-    return f"[{plain_text(repo)}](https://huggingface.co/{kind}{quote(repo)})"
+    return f"[{plain_text(repo)}](https://huggingface.co/{kind}{file_link(repo)})"
 
 
 def file_link(path: str) -> str:
     """A file of the repository as the target of a link."""
-    return quote(path)
+    return quote(path, errors="replace")
 
 
 def _on_one_line(text: object, most: int) -> str:

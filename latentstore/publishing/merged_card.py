@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from latentstore.card import CARD, CardChoices, refuse_unlicensed, render_card, validate_card
 from latentstore.card.block import Body
-from latentstore.card.front_matter import LARGEST_CARD, Readme, card_text, refuse_large
+from latentstore.card.front_matter import LARGEST_CARD, body_of, card_text, refuse_large
 from latentstore.card.vocabulary import LICENCES, OTHER
 from latentstore.card.words import code_span, plain_text, read_from_markdown
 from latentstore.containers.table import CONTAINERS
@@ -113,7 +113,7 @@ def card_of(place: Target, state: TargetState, largest: int = LARGEST_CARD) -> s
 
 def notes_of(previous: str | None, configs: set[str]) -> dict[str, str]:
     """The notes on a card about these configs; their words, which somebody else may have written, stay words."""
-    found = FORCED.finditer(Body.parse(Readme.parse(previous or "").body).rendered)
+    found = FORCED.finditer(Body.parse(body_of(previous or "")).rendered)
     return {
         note["config"]: note_on(note["config"], read_from_markdown(note["failed"]))
         for note in found
