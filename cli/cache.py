@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .options import json_option
-from .output import Page, print_json
+from .output import Page, print_json, print_line
 
 
 @click.group("cache", short_help="List or clear decoded copies of compressed shards.")
@@ -56,4 +56,4 @@ def clear(cache: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(found.folder), "removed": len(removed), "bytes": total})
     else:
-        click.echo(f"Removed {len(removed):,} decoded shards, {total:,} bytes, from {found.folder}")
+        print_line(f"Removed {len(removed):,} decoded shards, {total:,} bytes, from {found.folder}")

@@ -20,7 +20,7 @@ from .options import (
     source_option_option,
     weights_option,
 )
-from .output import Page, note, print_json
+from .output import Page, note, print_json, print_lines
 from .progress import BuildDisplay
 from .value_kinds import PngFile, RowName, RowNames, device_name
 
@@ -129,7 +129,7 @@ def command(
     elif markdown:
         from latentstore.comparison.report import markdown as rendered
 
-        click.echo(rendered(comparison), nl=False)
+        print_lines(rendered(comparison))
     else:
         _page(comparison, figures).print()
     ctx.exit(0 if comparison.ok else 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .output import exit_messages, quiet_libraries
+from .output import exit_messages, print_line, quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool)
     if asked and not ctx.resilient_parsing:
         from latentstore import __version__
 
-        click.echo(f"latentstore {__version__}")
+        print_line(f"latentstore {__version__}")
         ctx.exit()
 
 

@@ -1,10 +1,16 @@
-"""What is written where: results to stdout as tables or JSON, notes to stderr, and errors as exit messages."""
+"""What is written where: results to stdout as tables or JSON, notes to stderr, and errors as exit messages.
+
+Every word that is printed passes here, because strangers named datasets, classes and files: what could move the cursor,
+colour the screen or turn the direction of reading is shown as escapes (see ``latentstore.printable``). Nothing else in
+this folder prints.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
     from rich.measure import Measurement
+    from rich.progress import Progress, ProgressColumn, TextColumn
     from rich.table import Table
     from rich.text import Text
 
@@ -26,6 +33,8 @@ SHORTEST_COLUMN = 20
 """Characters below which a column of words is not squeezed."""
 WIDEST_PAIR = 72
 """Columns that names and values may take of a terminal that has less; words that need more (addresses) are folded."""
+LONGEST_WORD, LONGEST_CELL = 255, 4000
+"""Letters of a word and of a cell of a table, which end in … beyond; the name of a file is never that long."""
 STOPPED = 130
 """128 + SIGINT, as shells count."""
 
@@ -53,18 +62,22 @@ def exit_messages(when_stopped: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         note(f"Stopped: {when_stopped()}")
         raise click.exceptions.Exit(STOPPED) from None
-    except (click.ClickException, click.exceptions.Exit, click.Abort):  # click's own, not looked into: help stays light
+    except click.ClickException as error:  # click's own, not looked into: help stays light
+        if error.message:  # the others say what they miss of our own words
+            error.message = shown(error.message)  # type: ignore[misc]  # it is read when it is printed
+        raise
+    except (click.exceptions.Exit, click.Abort):
         raise
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of a pipe has left: click ends quietly
             raise
-        raise click.ClickException(_system_error(error)) from error
+        raise failure(_system_error(error)) from error
     except Exception as error:
         from latentstore import LatentStoreError
 
         if not isinstance(error, LatentStoreError):
             raise
-        raise click.ClickException(" ".join(str(error).split())) from error
+        raise failure(" ".join(str(error).split())) from error
 
 
 def _system_error(error: OSError) -> str:
@@ -74,9 +87,26 @@ def _system_error(error: OSError) -> str:
     return f"{where}{what}{advice}."
 
 
+def shown(text: str) -> str:
+    """A text as it is printed: on one line, and nothing in it that a terminal obeys."""
+    from latentstore.printable import printable
+
+    return printable(text)
+
+
+def failure(text: str) -> click.ClickException:
+    """What to raise where a command ends with this sentence."""
+    return click.ClickException(shown(text))
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
-    click.echo(text, err=True)
+    click.echo(shown(text), err=True)
+
+
+def confirmed(question: str) -> None:
+    """Go on where the user says yes; click ends the command where not."""
+    click.confirm(shown(question), abort=True, err=True)
 
 
 @contextmanager
@@ -129,11 +159,23 @@ def console_on(stream: TextIO) -> Console:
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON value on stdout."""
+    """Exactly one JSON value on stdout; what is not seen is an escape of JSON, so that the value is the same."""
+    from latentstore.printable import HIDDEN
+
     unicode = (sys.stdout.encoding or "").casefold().replace("-", "") == "utf8"
     text = json.dumps(value, indent=2, ensure_ascii=not unicode, allow_nan=False)
     # A file name that is no unicode cannot be JSON either: its bytes are shown as \udcXX.
-    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    click.echo(HIDDEN.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text))
+
+
+def print_lines(text: str) -> None:
+    """A text of several lines, on stdout."""
+    click.echo("\n".join(map(shown, text.split("\n"))), nl=False)
+
+
+def print_line(text: str) -> None:
+    """A line on stdout, where that is all."""
+    click.echo(shown(text))
 
 
 class Page:
@@ -146,11 +188,11 @@ class Page:
 
     def heading(self, text: str) -> None:
         """A line that begins a part, with an empty line before it, except at the top."""
-        self._add(_styled(text, "bold"), before="\n" if self._blocks else "")
+        self._add(_styled(shown(text), "bold"), before="\n" if self._blocks else "")
 
     def line(self, text: str = "", style: str = "") -> None:
         """A paragraph; style is a colour of rich."""
-        self._add(_styled(text, style))
+        self._add(_styled(shown(text), style))
 
     def pairs(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Names and values; a pair without a name goes on with the one above."""
@@ -160,7 +202,7 @@ class Page:
         grid.add_column(no_wrap=True, style="dim")
         grid.add_column(overflow="fold")
         for name, value in pairs:
-            grid.add_row(f"  {name}", value)
+            grid.add_row(f"  {_cell(name)}", _cell(value))
         self._blocks.append(self._rendered(grid, at_most=WIDEST_PAIR))
 
     def table(
@@ -175,6 +217,7 @@ class Page:
 
         Where the terminal is too narrow, the last ``below`` columns go onto a line of their own below each row.
         """
+        columns, rows = [_cell(column) for column in columns], [[_cell(cell) for cell in row] for row in rows]
         whole = _table(columns, rows, styles)
         if not below or self._measured(whole).maximum <= self._console.width:
             self._blocks.append(self._rendered(whole))
@@ -188,7 +231,7 @@ class Page:
 
     def code(self, lines: Sequence[str]) -> None:
         """Lines to copy: indented, never wrapped."""
-        self._blocks.append("".join(f"  {line}".rstrip() + "\n" for line in lines))
+        self._blocks.append("".join(f"  {shown(line)}".rstrip() + "\n" for line in lines))
 
     def print(self) -> None:
         """Everything, to stdout."""
@@ -239,7 +282,34 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequen
     return table
 
 
+def _cell(text: str) -> str:
+    cut = re.sub(rf"(\S{{{LONGEST_WORD - 1}}})\S{{2,}}", r"\1…", shown(text))
+    return cut if len(cut) <= LONGEST_CELL else f"{cut[: LONGEST_CELL - 1]}…"
+
+
 def _styled(text: str, style: str) -> Text:
     from rich.text import Text
 
     return Text(text, style=style)
+
+
+# Progress ------------------------------------------------------------------------------------------------------------
+
+
+def bar_on(stream: TextIO, *columns: ProgressColumn) -> Progress:
+    """A bar that is gone when it is over."""
+    from rich.progress import Progress
+
+    return Progress(*columns, console=console_on(stream), expand=True, transient=True)
+
+
+def words_column(template: str) -> TextColumn:
+    """A part of a bar that is words: ``{task.description}``."""
+    from rich.progress import TextColumn
+    from rich.text import Text
+
+    class Words(TextColumn):
+        def render(self, task: Any) -> Text:
+            return Text(shown(self.text_format.format(task=task)))
+
+    return Words(template)

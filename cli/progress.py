@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from .output import console_on, note, takes_escapes
+from .output import bar_on, note, takes_escapes, words_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,30 +167,16 @@ class CheckDisplay:
 
 
 def _bar() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}", markup=False),
-        console=console_on(sys.stderr),
-        expand=True,
-        transient=True,
-    )
+    words, figures = words_column("{task.description}"), words_column("{task.fields[figures]}")
+    return bar_on(sys.stderr, words, BarColumn(bar_width=None), MofNCompleteColumn(), figures)
 
 
 def _checks_bar() -> Progress:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import BarColumn, TaskProgressColumn
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        console=console_on(sys.stderr),
-        expand=True,
-        transient=True,
-    )
+    return bar_on(sys.stderr, words_column("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
 
 
 def _figures(progress: BuildProgress, pace: Pace) -> str:

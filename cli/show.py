@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import json_option, location_argument
-from .output import Page, note, print_json
+from .output import Page, note, print_json, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -172,17 +172,12 @@ def skipped_pairs(manifest: Manifest, *, paths: int, reasons: int | None = None)
     for entries in kinds[:reasons]:
         differing = len({entry.reason for entry in entries}) > 1
         reason = f"such as: {entries[0].reason}" if differing else entries[0].reason
-        where = ", ".join(_on_one_line(entry.source_path) for entry in entries[:paths])
+        where = ", ".join(shown(entry.source_path) for entry in entries[:paths])
         more = f" and {len(entries) - paths:,} more" if len(entries) > paths else ""
         pairs.append(("", f"{len(entries):,}: {reason} ({where}{more})"))
     if reasons is not None and len(kinds) > reasons:
         pairs.append(("", f"and {len(kinds) - reasons:,} more kinds of reasons: latentstore show"))
     return pairs
-
-
-def _on_one_line(path: str) -> str:
-    """A path whose letters neither move the cursor nor end the line."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in path)
 
 
 # The sections of `show` ----------------------------------------------------------------------------------------------

@@ -6,9 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import click
-
-from .output import console_on, is_terminal, note, takes_escapes
+from .output import bar_on, confirmed, failure, is_terminal, note, takes_escapes, words_column
 from .progress import SECONDS_BETWEEN_LINES
 
 if TYPE_CHECKING:
@@ -86,8 +84,8 @@ def ask_first(display: TransferDisplay, *, yes: bool) -> Callable[[PublishPlan],
         display.stop()
         what = "; ".join(_deeds(plan))
         if not is_terminal(sys.stdin):
-            raise click.ClickException(f"{plan.location}: this would {what}; type --yes to let it, or see --dry-run.")
-        click.confirm(f"{plan.location}: {what}?", abort=True, err=True)
+            raise failure(f"{plan.location}: this would {what}; type --yes to let it, or see --dry-run.")
+        confirmed(f"{plan.location}: {what}?")
 
     return ask
 
@@ -123,14 +121,7 @@ def listed_paths(words: str, paths: Sequence[str], size: float | None = None, to
 
 
 def _bar() -> Progress:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=console_on(sys.stderr),
-        expand=True,
-        transient=True,
-    )
+    words = words_column("{task.description}")
+    return bar_on(sys.stderr, words, BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn())

@@ -169,6 +169,7 @@ def _check_cached(store: LatentStore, where: HubRepository, split: str | None, r
 
 def _configs_noted(where: HubRepository, folder: Path) -> list[str]:
     """Names of the configs that there are as far as the cache knows, downloaded or not."""
+    from latentstore.card.front_matter import refuse_large
     from latentstore.hub.datasets import listed_in_cache
     from latentstore.remote_store import configs_on_card
 
@@ -178,7 +179,10 @@ def _configs_noted(where: HubRepository, folder: Path) -> list[str]:
     noted = [path.removeprefix(start).split("/") for path in listed_in_cache(where.repo, where.revision)]
     found = sorted({parts[0] for parts in noted if len(parts) == 2 and parts[1] == FILE_NAME})
     card = folder / CARD
-    return found or (configs_on_card(card.read_text("utf-8", "replace")) if card.is_file() else [])
+    if found or not card.is_file():
+        return found
+    refuse_large(card.stat().st_size, str(card))
+    return configs_on_card(card.read_text("utf-8", "replace"))
 
 
 def _first(reason: Exception) -> str:

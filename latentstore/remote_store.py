@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 import weakref
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from latentstore.containers.row_ranges import KeptTail
 from latentstore.errors import DamagedShardError, ManifestError, MissingFileError, NotSealedError, RequestError
 from latentstore.locations import HubRepository, ListedFile, LocalFolder, RemoteUrl
 from latentstore.manifest import FILE_NAME, Manifest
-from latentstore.manifest.names import CARD, SKIPPED, is_config_name
+from latentstore.manifest.names import CARD, CONFIG_NAME, SKIPPED, is_config_name
 from latentstore.named_table import unknown_name
 from latentstore.remote_files import HubFolder, RemoteFolder, open_folder
 from latentstore.store import LatentStore, check_known
@@ -38,12 +37,14 @@ if TYPE_CHECKING:
     from latentstore.store import LatentRows
 
 LARGEST_TEXT = 256 << 20
-"""Bytes of a manifest or card, at most."""
+"""Bytes of a manifest, at most."""
 SMALL_INDEX = 256 << 10
 """Bytes of an index that is read whole, and compared, whatever is wanted of it."""
 PIECE_BYTES = 8 << 20
 """Of a shard that is fetched whole, in one request."""
-CONFIG_IN_CARD = re.compile(r"^- config_name: *(?P<name>\S+) *$", re.MULTILINE)
+CONFIG_IN_CARD = re.compile(
+    rf"^- config_name: *(?P<quote>[\"']?)(?P<name>{CONFIG_NAME.pattern})(?P=quote) *\r?$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -290,8 +291,10 @@ def configs_in(root: RemoteFolder) -> list[str]:
     listed = root.folders()
     if listed is not None:
         return [name for name in listed if is_config_name(name) and FILE_NAME in (root.inside(name).files() or ())]
+    from latentstore.card.front_matter import LARGEST_CARD
+
     try:
-        card = root.read_bytes(CARD, LARGEST_TEXT).decode("utf-8", "replace")
+        card = root.read_bytes(CARD, LARGEST_CARD).decode("utf-8", "replace")
     except MissingFileError:
         return []
     return configs_on_card(card)
@@ -299,9 +302,4 @@ def configs_in(root: RemoteFolder) -> list[str]:
 
 def configs_on_card(card: str) -> list[str]:
     """Names of the configs that a repository's card lists, sorted."""
-    names = (_unquoted(found["name"]) for found in CONFIG_IN_CARD.finditer(card))
-    return sorted({name for name in names if is_config_name(name)})
-
-
-def _unquoted(text: str) -> str:
-    return str(json.loads(text)) if text[0] == text[-1] == '"' else text.strip("'")
+    return sorted({found["name"] for found in CONFIG_IN_CARD.finditer(card) if is_config_name(found["name"])})

@@ -99,6 +99,13 @@ def test_a_number_beyond_what_a_float_can_hold_is_refused_everywhere(place: str)
     assert str(caught.value) == "manifest: is not JSON (the number -1e999 is beyond what a float can hold)"
 
 
+def test_half_a_letter_is_refused_because_no_file_can_hold_it() -> None:
+    with pytest.raises(ManifestError, match=r"^manifest: is not JSON \('utf-8' codec can't encode character '.ud800'"):
+        Manifest.from_json('{"config": "\\ud800"}')
+    with pytest.raises(ManifestError, match="^manifest field 'format_version': expected a version"):
+        Manifest.from_json('{"config": "\\ud83d\\ude00"}')
+
+
 @pytest.mark.parametrize("text", ["", "{", "not json", "[" * 100_000, "\ufeff{}", '{"a": ' + "1" * 5000 + "}"])
 def test_text_that_is_not_json_is_refused(text: str) -> None:
     with pytest.raises(ManifestError, match=r"^manifest: is not JSON "):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from latentstore.card.quality import protocols
 from latentstore.card.section import overview, section
 from latentstore.card.use import Place, use
-from latentstore.card.words import hub_link, plain_text, source_repo, vae_repo
+from latentstore.card.words import command_word, hub_link, plain_text, source_repo, vae_repo
 from latentstore.manifest import FORMAT_VERSION
 from latentstore.vaes.table import VAES
 
@@ -76,7 +76,10 @@ def _limits(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 def _verify(manifests: Sequence[Manifest], place: Place) -> Iterator[str]:
     yield from ("## Verify", "", "```bash")
-    yield from (f"latentstore verify {place.for_us} --config {manifest.config}" for manifest in manifests)
+    yield from (
+        f"latentstore verify {command_word(place.for_us)} --config {command_word(manifest.config)}"
+        for manifest in manifests
+    )
     yield from ("```", "")
     yield "checks the digest of the manifest, the sha256 of every shard, the CRC-32 of every latent, and that"
     yield "statistics, index and figures follow from the stored numbers; with the source at hand, the quality too."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -83,7 +85,7 @@ def _licence(card: CheckedCard) -> Iterator[str]:
     found = card.data.get("license")
     names = found if isinstance(found, list) else [] if found is None else [found]
     for name in names:
-        if name not in LICENCES:
+        if not isinstance(name, str) or name not in LICENCES:
             yield f"license: the Hub does not know {name!r}; use one of its identifiers, or 'other' with license_name."
     for key in ("license_name", "license_link"):
         if OTHER in names and not card.data.get(key):
@@ -93,7 +95,7 @@ def _licence(card: CheckedCard) -> Iterator[str]:
 def _vocabulary(card: CheckedCard) -> Iterator[str]:
     for key, known in (("size_categories", SIZE_CATEGORIES), ("task_categories", TASKS)):
         for name in _list(card.data.get(key)):
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 yield f"{key}: the Hub does not know {name!r}."
     for key in ("tags", "language", "source_datasets"):
         for name in _list(card.data.get(key)):
@@ -109,9 +111,9 @@ def _config_names(card: CheckedCard) -> Iterator[str]:
     if entries is not None and (not isinstance(entries, list) or len(card.configs) != len(entries)):
         yield "configs: expected a list of entries with a text config_name each."
     names = [entry["config_name"] for entry in card.configs]
-    for name in dict.fromkeys(names):
-        if names.count(name) > 1:
-            yield f"configs: {name!r} is there {names.count(name)} times."
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"configs: {name!r} is there {count} times."
         if name == RESERVED or not CONFIG_SIGNS.fullmatch(name):
             yield f"configs: {name!r} cannot be the name of a config."
     for manifest in card.listed:
@@ -143,10 +145,8 @@ def _data_files(card: CheckedCard) -> Iterator[str]:
             continue
         for file in files:
             yield from _split_and_path(name, file)
-        splits = [file.get("split") for file in files if isinstance(file, dict)]
-        yield from (
-            f"configs: {name!r} has the split {split!r} twice." for split in {s for s in splits if splits.count(s) > 1}
-        )
+        splits = Counter(str(file.get("split")) for file in files if isinstance(file, dict))
+        yield from (f"configs: {name!r} has the split {split!r} twice." for split, count in splits.items() if count > 1)
 
 
 def _split_and_path(config: str, file: Any) -> Iterator[str]:
@@ -209,7 +209,7 @@ def _infos(card: CheckedCard) -> Iterator[str]:
             there, right = _examples(stated, split), _examples(wanted, split)
             if there != right:
                 yield f"dataset_info: split {split!r} of {manifest.config!r} has {right} rows, the card says {there}."
-        if {entry.get("name") for entry in _splits(stated)} - set(manifest.splits):
+        if {str(entry.get("name")) for entry in _splits(stated)} - set(manifest.splits):
             yield f"dataset_info: {manifest.config!r} names splits that it does not have."
         if stated.get("features") != wanted["features"]:
             yield f"dataset_info: the features of {manifest.config!r} are not those of its shards."
@@ -239,16 +239,39 @@ CHECKS: tuple[Callable[[CheckedCard], Iterator[str]], ...] = (
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether a pattern of ``data_files`` takes this path: ``*`` and ``?`` stay inside of a folder, ``**`` does not."""
-    return re.fullmatch(_expression(pattern), path) is not None
+    """Whether a pattern of ``data_files`` takes this path: ``*`` and ``?`` stay inside of a folder, ``**`` does not.
+
+    The pattern may be a stranger's: each part of it is tried once at each place of the path.
+    """
+    ends = {0}
+    for part in re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern):
+        if part == "**/":
+            ends |= {place + 1 for place, sign in enumerate(path) if sign == "/" and place >= min(ends)}
+        elif part in ("*", "**"):
+            ends = _reached(path, ends, part == "**")
+        elif part == "?" or (part.startswith("[") and part.endswith("]") and len(part) > 2):
+            ends = {place + 1 for place in ends if place < len(path) and _takes(part, path[place])}
+        else:
+            ends = {place + len(part) for place in ends if path.startswith(part, place)}
+        if not ends:
+            return False
+    return len(path) in ends
 
 
-def _expression(pattern: str) -> str:
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
-    signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        signs.get(part) or (part.replace("[!", "[^") if part.startswith("[") else re.escape(part)) for part in parts
-    )
+def _reached(path: str, starts: set[int], over_folders: bool) -> set[int]:
+    """Every place to which any number of signs leads from these."""
+    found: set[int] = set()
+    on = False
+    for place in range(len(path) + 1):
+        on = place in starts or (on and (over_folders or path[place - 1] != "/"))
+        if on:
+            found.add(place)
+    return found
+
+
+def _takes(part: str, sign: str) -> bool:
+    """Whether ``?`` or a class of signs such as ``[a-z]`` or ``[!0-9]`` takes this one."""
+    return sign != "/" if part == "?" else fnmatchcase(sign, part)
 
 
 def _patterns_of(entry: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -265,8 +288,8 @@ def _patterns_of(entry: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _examples(info: Mapping[str, Any], split: str) -> int:
-    return next((int(entry.get("num_examples") or 0) for entry in _splits(info) if entry.get("name") == split), 0)
+def _examples(info: Mapping[str, Any], split: str) -> Any:
+    return next((entry.get("num_examples") or 0 for entry in _splits(info) if entry.get("name") == split), 0)
 
 
 def _splits(info: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from latentstore.card.use import is_tar, latent_column
-from latentstore.card.words import is_packaged, plain_text, shape_in_words, table, vae_repo
+from latentstore.card.words import code_span, hub_link, is_packaged, plain_text, shape_in_words, table, vae_repo
 from latentstore.normalisation import KINDS
 
 if TYPE_CHECKING:
@@ -39,17 +39,17 @@ def contract(manifest: Manifest) -> Iterator[str]:
 def _rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     vae, storage, preparation = manifest.vae, manifest.storage, manifest.preparation
     repo = vae_repo(vae)
-    where = f" in [{repo}](https://huggingface.co/{repo})" if repo else ""
-    folder = f", folder `{vae.subfolder}`" if repo and vae.subfolder else ""
-    yield "VAE", f"{plain_text(vae.name)}, `{vae.class_name}`{where}{folder}"
+    where = f" in {hub_link(repo)}" if repo else ""
+    folder = f", folder {code_span(vae.subfolder)}" if repo and vae.subfolder else ""
+    yield "VAE", f"{plain_text(vae.name)}, {code_span(vae.class_name)}{where}{folder}"
     if vae.repo and not repo:
         yield "", "weights that its builder had at hand; the sha256 says which"
     if is_packaged(vae):
         yield "", "its weights come with the Python package `latentstore`"
     if repo:
-        yield "revision", f"`{vae.revision}`" if vae.revision else "not recorded"
-    yield "weights, sha256", f"`{vae.weights_sha256}`" if vae.weights_sha256 else "it has no weights"
-    yield "stored", f"raw posterior {manifest.posterior}, without any scale: {_stored_words(manifest)}"
+        yield "revision", code_span(vae.revision) if vae.revision else "not recorded"
+    yield "weights, sha256", code_span(vae.weights_sha256) if vae.weights_sha256 else "it has no weights"
+    yield "stored", f"raw posterior {plain_text(manifest.posterior)}, without any scale: {_stored_words(manifest)}"
     model = manifest.normalisation.model_shape(manifest.latent_shape)
     yield (
         "shape",
@@ -59,20 +59,23 @@ def _rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
         "model space",
         f"{shape_in_words(model)}, {manifest.normalisation.kind}; what `load_latents` gives unless told otherwise",
     )
-    yield "pictures", f"{_preparation(manifest)}; padded on the right and below ({preparation.pad}) to whole cells"
+    yield (
+        "pictures",
+        f"{_preparation(manifest)}; padded on the right and below ({plain_text(preparation.pad)}) to whole cells",
+    )
     if preparation.views:
         yield (
             "views of each picture",
             f"{', '.join(preparation.views)}: one row each, encoded from the transformed pixels",
         )
-    yield "shards", f"{storage.container}, layout {storage.layout}; format {manifest.format_version}"
+    yield "shards", plain_text(f"{storage.container}, layout {storage.layout}; format {manifest.format_version}")
     yield from _storing(manifest)
 
 
 def _stored_words(manifest: Manifest) -> str:
     if manifest.storage.steps is None:
-        return manifest.storage.name
-    return f"{manifest.storage.name}, one step per channel"
+        return plain_text(manifest.storage.name)
+    return f"{plain_text(manifest.storage.name)}, one step per channel"
 
 
 def _preparation(manifest: Manifest) -> str:
@@ -99,7 +102,7 @@ def _storing(manifest: Manifest) -> Iterator[tuple[str, str]]:
         kept = (
             "no number changed" if before.lossless else "rounded" if before.measured else "rounded, not measured again"
         )
-        yield "converted from", f"{before.storage} in {before.container}, layout {before.layout}: {kept}"
+        yield "converted from", plain_text(f"{before.storage} in {before.container}, layout {before.layout}: {kept}")
 
 
 def _numbers(manifest: Manifest) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from latentstore.card.block import BEGIN, Body
-from latentstore.card.front_matter import Readme
+from latentstore.card.front_matter import Readme, read_card
 from latentstore.card.render import render_card
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import RequestError, StoreError
@@ -24,7 +24,7 @@ def write_card(root: Path, choices: CardChoices | None = None) -> Path:
     """Render the card of every sealed config below ``root`` into its README.md, in one step, where it has changed."""
     manifests = sealed_configs(root)
     path = root / CARD
-    previous = path.read_bytes().decode("utf-8") if path.is_file() else None
+    previous = read_card(path)
     scores = {manifest.config: found for manifest in manifests if (found := scores_of(root, manifest))}
     text = render_card(manifests, previous, choices, scores=scores)
     remove_abandoned(path)
@@ -39,14 +39,14 @@ def refuse_foreign_card(root: Path, advice: str = "choose another --out") -> Non
     Words on a dataset card are kept; but the README of a program would get a front matter that nobody asked for.
     """
     path = root / CARD
-    if not path.is_file():
-        return
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_card(path)
+        if text is None:
+            return
         readme = Readme.parse(text)
         _ = readme.data
         Body.parse(readme.body)
-    except (RequestError, UnicodeDecodeError) as error:
+    except RequestError as error:
         raise RequestError(f"{path} cannot take a dataset card: {error}") from error
     if not readme.yaml and BEGIN not in text and text.strip():
         raise RequestError(

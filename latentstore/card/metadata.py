@@ -9,7 +9,7 @@ from latentstore.card.block import Written
 from latentstore.card.choices import CardChoices
 from latentstore.card.features import card_features
 from latentstore.card.vocabulary import size_category
-from latentstore.card.words import source_repo
+from latentstore.card.words import label, source_repo
 from latentstore.containers.table import CONTAINERS
 from latentstore.sources.table import SOURCES
 
@@ -43,8 +43,8 @@ def shard_pattern(manifest: Manifest, split: str) -> str:
 
 def title(manifests: Sequence[Manifest]) -> str:
     """What a repository is called where nobody gave it a name: ``resisc45 as latents of flux2``."""
-    sources = dict.fromkeys(manifest.source.name for manifest in manifests)
-    vaes = dict.fromkeys(manifest.vae.name for manifest in manifests)
+    sources = dict.fromkeys(label(manifest.source.name) for manifest in manifests)
+    vaes = dict.fromkeys(label(manifest.vae.name) for manifest in manifests)
     return f"{_joined(sources)} as latents of {_joined(vaes)}" if manifests else "Image latents"
 
 
@@ -91,7 +91,7 @@ def _suggested(manifests: Sequence[Manifest]) -> dict[str, Any]:
         "unconditional-image-generation": True,
         "text-to-image": captions,
     }
-    tags = ["latents", "latentstore", "vae", *dict.fromkeys(manifest.vae.name for manifest in manifests)]
+    tags = ["latents", "latentstore", "vae", *dict.fromkeys(label(manifest.vae.name) for manifest in manifests)]
     return {
         "pretty_name": title(manifests),
         **({"language": ["en"]} if english else {}),
@@ -116,10 +116,12 @@ def _three_way(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], be
         return new
     if not isinstance(there, list) or not isinstance(new, list):
         return there
-    gone = [entry for entry in old or () if entry not in new]
+    was, now, is_there = (
+        {repr(entry) for entry in found} for found in (old if isinstance(old, list) else (), new, there)
+    )
     return [
-        *(entry for entry in there if entry not in gone),
-        *(entry for entry in new if entry not in there and entry not in (old or ())),
+        *(entry for entry in there if repr(entry) not in was - now),
+        *(entry for entry in new if repr(entry) not in is_there | was),
     ]
 
 
@@ -129,9 +131,8 @@ def _configs(
     before = _entries(theirs.get("configs"))
     shown = listed(manifests)
     names = [manifest.config for manifest in shown]
-    foreign = [
-        entry for entry in before if entry.get("config_name") not in {*names, *written.configs, *_all(manifests)}
-    ]
+    ours = {*names, *written.configs, *_all(manifests)}
+    foreign = [entry for entry in before if str(entry.get("config_name")) not in ours]
     named = next((str(entry.get("config_name")) for entry in before if entry.get("default")), None)
     taken = next((name for name in (default, named) if name in names), None)
     if taken is None and not any(entry.get("default") for entry in foreign):
@@ -155,7 +156,7 @@ def _dataset_info(
     found = theirs.get("dataset_info")
     before = _entries([{"config_name": "default", **found}] if isinstance(found, dict) else found)
     ours = {*_all(manifests), *written.configs}
-    foreign = [entry for entry in before if entry.get("config_name") not in ours]
+    foreign = [entry for entry in before if str(entry.get("config_name")) not in ours]
     shown = listed(manifests)
     return [*(dataset_info(manifest) for manifest in shown), *foreign] or None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from latentstore.card.words import in_code, plain_text, score_in_words, table
+from latentstore.card.words import code_span, in_code, plain_text, score_in_words, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,8 +35,11 @@ def quality(manifest: Manifest, scores: Sequence[float | None] | None) -> Iterat
     first = measured[0]
     yield from _classes(first)
     if first.worst:
-        listed = ", ".join(f"`{in_code(name)}`" for name in first.worst[:5])
-        yield from ("", f"Worst pictures by {first.title}: {listed}. Every row carries its own scores: filter on them.")
+        listed = ", ".join(map(code_span, first.worst[:5]))
+        yield from (
+            "",
+            f"Worst pictures by {plain_text(first.title)}: {listed}. Every row carries its own scores: filter on them.",
+        )
 
 
 def protocols(manifests: Sequence[Manifest]) -> Iterator[str]:
@@ -49,14 +52,14 @@ def protocols(manifests: Sequence[Manifest]) -> Iterator[str]:
     yield ""
     for metric in found.values():
         better = "higher" if metric.higher_is_better else "lower"
-        yield f"- **{metric.title}** ({better} is better): {plain_text(metric.protocol)}"
+        yield f"- **{plain_text(metric.title)}** ({better} is better): {plain_text(metric.protocol)}"
 
 
 def _row(metric: MetricSummary) -> tuple[str, ...]:
     numbers = (metric.mean, metric.median, metric.p5, metric.p95, metric.pooled)
     cells = (score_in_words(number, metric.unit).removesuffix(metric.unit).strip() for number in numbers)
     name = f"{metric.title}, {metric.unit}" if metric.unit else metric.title
-    return (name, f"{metric.n:,}", *cells, f"{metric.identical:,}", f"{metric.undefined:,}")
+    return (plain_text(name), f"{metric.n:,}", *cells, f"{metric.identical:,}", f"{metric.undefined:,}")
 
 
 def _histogram(metric: MetricSummary, scores: Sequence[float | None]) -> Iterator[str]:
@@ -71,9 +74,10 @@ def _histogram(metric: MetricSummary, scores: Sequence[float | None]) -> Iterato
         counts[math.floor(score / width) - first] += 1
     digits = max(0, -math.floor(math.log10(width)))
     edges = [f"{(first + place) * width:.{digits}f}" for place in range(len(counts))]
+    title, unit = plain_text(metric.title), plain_text(metric.unit)
     yield from (
         "",
-        f"{metric.title} of all {len(finite):,} pictures, {metric.unit}, by the lower edge of each bin of {width:g}:",
+        f"{title} of all {len(finite):,} pictures, {unit}, by the lower edge of each bin of {width:g}:",
         "",
     )
     yield from _bars(edges, counts, [f"{count:,}" for count in counts])
@@ -84,10 +88,12 @@ def _classes(metric: MetricSummary) -> Iterator[str]:
     if not found:
         return
     some = f", the worst {CLASSES} of {len(found)}" if len(found) > CLASSES else ""
-    yield from ("", f"Mean {metric.title} of each class, worst first{some}:", "")
+    yield from ("", f"Mean {plain_text(metric.title)} of each class, worst first{some}:", "")
     shown = found[:CLASSES]
     names = [in_code(name) for name, _ in shown]
-    yield from _bars(names, [value for _, value in shown], [score_in_words(value, metric.unit) for _, value in shown])
+    yield from _bars(
+        names, [value for _, value in shown], [in_code(score_in_words(value, metric.unit)) for _, value in shown]
+    )
 
 
 def _bars(names: Sequence[str], values: Sequence[float], words: Sequence[str]) -> Iterator[str]:

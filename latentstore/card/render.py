@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from latentstore.card.block import Body, Written
 from latentstore.card.body import body
 from latentstore.card.choices import CardChoices
-from latentstore.card.front_matter import Readme
+from latentstore.card.front_matter import Readme, refuse_large
 from latentstore.card.metadata import front_matter, title
 from latentstore.card.use import Place
 from latentstore.errors import RequestError
@@ -24,13 +24,14 @@ def render_card(
     choices: CardChoices | None = None,
     *,
     scores: Mapping[str, Sequence[float | None]] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """README.md of a repository with these configs: the same text for the same arguments.
 
     ``previous`` is the README that is there: a person's own keys of the front matter, and all text outside of the
     marks, are kept byte for byte. ``choices`` is what only a person can decide. ``scores`` gives the PSNR of every row
-    of a config, for a histogram. Rendering with the remaining manifests takes a config off the card. RequestError where
-    ``previous`` cannot be read.
+    of a config, for a histogram; ``notes`` are the paragraphs that it ends with, in Markdown. Rendering with the
+    remaining manifests takes a config off the card. RequestError where ``previous`` cannot be read.
     """
     choices = choices or CardChoices()
     readme = Readme.parse(previous or "")
@@ -47,8 +48,11 @@ def render_card(
         licence=licence_of(merged.data),
         scores=scores or {},
     )
-    block = text.with_block("\n".join(lines), Written(tuple(m.config for m in manifests), suggested, repo))
-    return Readme(merged.yaml, block).text()
+    ended = "\n\n".join(["\n".join(lines), *notes])
+    block = text.with_block(ended, Written(tuple(m.config for m in manifests), suggested, repo))
+    card = Readme(merged.yaml, block).text()
+    refuse_large(len(card.encode()), "The dataset card of all configs")
+    return card
 
 
 def licence_of(data: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,8 @@ from latentstore.card.quality import quality
 from latentstore.card.words import (
     bits_in_words,
     bytes_in_words,
+    code_span,
+    file_link,
     hub_link,
     plain_text,
     ratio_in_words,
@@ -32,8 +34,8 @@ REASONS = 5
 
 def section(manifest: Manifest, scores: Sequence[float | None] | None) -> Iterator[str]:
     """The whole section of a config; ``scores`` is the PSNR of every row, where it is at hand."""
-    yield from (f"## {manifest.config}", "")
-    yield f"![originals, reconstructions, difference]({manifest.config}/{manifest.preview})"
+    yield from (f"## {plain_text(manifest.config)}", "")
+    yield f"![originals, reconstructions, difference]({file_link(f'{manifest.config}/{manifest.preview}')})"
     yield ""
     yield "The best, the median and the worst picture by PSNR: original, reconstruction, enhanced difference."
     yield ""
@@ -83,11 +85,11 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
     where = f" ({hub_link(repo, kind='datasets/')})" if repo else ""
     rows = [("source", f"{plain_text(source.name)}{where}")]
     if repo and source.revision:
-        rows.append(("revision of the source", f"`{source.revision}`"))
+        rows.append(("revision of the source", code_span(source.revision)))
     if source.homepage:
         rows.append(("page of the source", plain_text(source.homepage)))
-    rows.append(("pictures found", ", ".join(f"{count:,} {name}" for name, count in source.images.items())))
-    rows.append(("rows", rows_in_words(manifest)))
+    rows.append(("pictures found", plain_text(", ".join(f"{count:,} {name}" for name, count in source.images.items()))))
+    rows.append(("rows", plain_text(rows_in_words(manifest))))
     if source.classes is not None:
         rows.append(("classes", _classes(source.classes)))
     rows += [("against what its publisher states", plain_text(line)) for line in source.ingest if "expected" in line]
@@ -97,8 +99,12 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
         rows.append(("duplicates", duplicates))
     seed = f"shuffled, seed {build.seed}" if build.order == "shuffled" else "that of the source"
     rows.append(("order of the rows", seed))
-    rows.append(("encoded", f"on {environment.device} in {environment.dtype}, in batches of {build.batch_size}"))
-    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in environment.versions.items())))
+    rows.append(
+        ("encoded", plain_text(f"on {environment.device} in {environment.dtype}, in batches of {build.batch_size}"))
+    )
+    rows.append(
+        ("versions", plain_text(", ".join(f"{name} {version}" for name, version in environment.versions.items())))
+    )
     yield from table(("", ""), rows)
 
 
@@ -127,12 +133,12 @@ def overview(manifests: Sequence[Manifest]) -> list[str]:
         channels, height, width = manifest.latent_shape
         rows.append(
             (
-                f"[{manifest.config}](#{anchor(manifest.config)})",
+                f"[{plain_text(manifest.config)}](#{file_link(anchor(manifest.config))})",
                 plain_text(manifest.source.name),
                 plain_text(manifest.vae.name),
                 f"{manifest.rows:,}",
                 f"{channels}x{height}x{width}",
-                f"{manifest.storage.name}, {manifest.storage.container}",
+                plain_text(f"{manifest.storage.name}, {manifest.storage.container}"),
                 mean,
                 bytes_in_words(manifest.size.stored_bytes),
             )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latentstore.card.metadata import TAR_BUILDER, listed, shard_pattern
+from latentstore.card.words import code_span, python_text
 from latentstore.containers.table import CONTAINERS
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def use(manifests: Sequence[Manifest], place: Place, default: str | None) -> Ite
     remark = f"  # {PATH}: the folder of this file" if place.repo is None else ""
     yield from ("## Use", "", "```python", "from latentstore import load_latents", "")
     split = first.first_split
-    yield f"ds = load_latents({_text(place.for_us)}, {_text(first.config)}, split={_text(split)}){remark}"
+    named = f"{python_text(place.for_us)}, {python_text(first.config)}, split={python_text(split)}"
+    yield f"ds = load_latents({named}){remark}"
     yield 'batch = next(iter(ds.loader(batch_size=64, shuffle=True)))  # batch["latent"]: float32, in model space'
     yield 'images = ds.decode(batch["latent"][:4])  # (4, 3, H, W) in [0, 1]; loads the VAE'
     yield from ("```", "")
@@ -64,13 +65,13 @@ def use(manifests: Sequence[Manifest], place: Place, default: str | None) -> Ite
 
 
 def _with_datasets(manifest: Manifest, place: Place) -> Iterator[str]:
-    split = _text(manifest.first_split)
-    revision = f", revision={_text(place.revision)}" if place.repo and place.revision else ""
-    where = f"{_text(place.repo or PATH)}, {_text(manifest.config)}, split={split}{revision}"
+    split = python_text(manifest.first_split)
+    revision = f", revision={python_text(place.revision)}" if place.repo and place.revision else ""
+    where = f"{python_text(place.repo or PATH)}, {python_text(manifest.config)}, split={split}{revision}"
     yield "Without this library, `datasets` gives the raw latents as they are stored. How they become what a denoiser"
     yield "is fed is said for each config below."
     yield from ("", "```python", "from datasets import load_dataset", "", f"rows = load_dataset({where})")
-    yield f"stored = rows[0][{_text(latent_column(manifest))}]"
+    yield f"stored = rows[0][{python_text(latent_column(manifest))}]"
     if manifest.source.classes is not None:
         column = "cls" if is_tar(manifest) else "label"
         yield f'class_names = rows.features["{column}"].names'
@@ -84,10 +85,11 @@ def _with_webdataset(manifests: Sequence[Manifest], loadable: Sequence[Manifest]
     first = tars[0]
     split = first.first_split
     files = f"{first.config}/{_numbered([shard.path for shard in first.splits[split].shards])}"
+    files = files.replace(":", "%3A")  # `webdataset` takes what follows `::pipe:` for a command
     if first in loadable:
         yield "The tar files are those that `webdataset` reads; in `cls`, -1 is a picture without a class:"
     else:
-        names = ", ".join(f"`{tar.config}`" for tar in tars)
+        names = ", ".join(code_span(tar.config) for tar in tars)
         yield f"The configs in tar files ({names}) are not in the list above, because `datasets` reads all configs of a"
         yield "repository in one way. They are read by the names of their files, or with `webdataset`:"
     yield from ("", "```python")
@@ -95,9 +97,9 @@ def _with_webdataset(manifests: Sequence[Manifest], loadable: Sequence[Manifest]
         yield "from datasets import load_dataset"
     yield from ("from webdataset import WebDataset", "")
     if first not in loadable:
-        pattern = _text(place.file(shard_pattern(first, split)))
+        pattern = python_text(place.file(shard_pattern(first, split)))
         yield f'tar_rows = load_dataset("webdataset", data_files={pattern}, split="train")'
-    yield f"for row in WebDataset({_text(place.url(files))}, shardshuffle=False).decode():"
+    yield f"for row in WebDataset({python_text(place.url(files))}, shardshuffle=False).decode():"
     yield '    stored, columns = row["latent.npy"], row["json"]'
     yield from ("```", "")
 
@@ -116,7 +118,3 @@ def _numbered(names: Sequence[str]) -> str:
     """Names that count up, in the way of `webdataset`: ``train-{000000..000003}.tar``."""
     first, last = (re.sub(r".*-(\d+)\.\w+", r"\1", name) for name in (names[0], names[-1]))
     return names[0] if len(names) == 1 else names[0].replace(f"-{first}.", f"-{{{first}..{last}}}.")
-
-
-def _text(value: str | None) -> str:
-    return json.dumps(value)

@@ -9,6 +9,7 @@ from latentstore.comparison.published import CAVEATS, NUMBERS, PICTURES, STUDY, 
 from latentstore.comparison.rate_report import equal_quality_remarks, rate_json, rate_remarks, storage_table
 from latentstore.comparison.text_table import NONE, TextTable, number
 from latentstore.json_records import plain
+from latentstore.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,7 @@ def markdown(comparison: Comparison) -> str:
     """The whole comparison as Markdown: one table, the published one, that of storages, and the remarks as lists."""
     quality, cost = quality_table(comparison, short=False), cost_table(comparison, spelled_out=False)
     joined = [(*first[:1], *second[1:3], *first[1:], *second[3:]) for first, second in _lines(quality, cost)]
-    lines = [f"## {title(comparison)}", "", *_markdown_table(joined[0], joined[1:])]
+    lines = [f"## {_escaped(title(comparison))}", "", *_markdown_table(joined[0], joined[1:])]
     for table in (published_table(comparison), storage_table(comparison)):
         if table is not None:
             lines += ["", f"### {table.title}", "", *_markdown_table(table.columns, table.rows)]
@@ -261,7 +262,13 @@ def _markdown_table(columns: tuple[str, ...], rows: Any) -> list[str]:
 
 def _escaped(text: str) -> str:
     # Underscores inside words mean nothing in GitHub's Markdown, and an escape would break addresses.
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    return (
+        printable(" ".join(text.split()))
+        .replace("\\", "\\\\")
+        .replace("|", "\\|")
+        .replace("<", "&lt;")
+        .replace("*", "\\*")
+    )
 
 
 def _bold(mark: str) -> str:

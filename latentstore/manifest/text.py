@@ -13,6 +13,9 @@ from typing import Any
 from latentstore.errors import ManifestError, UnsupportedVersionError
 from latentstore.manifest.names import FORMAT_VERSION
 
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a letter as JSON can spell it: a text that has no other half cannot be written again."""
+
 
 def with_digest(data: Mapping[str, Any]) -> str:
     """The text of a manifest with this content, ended by its digest."""
@@ -29,9 +32,12 @@ def digest_of(text: str, stated: str) -> str:
 def contents(text: str) -> Any:
     """What the JSON text holds; ManifestError where it is none, or has numbers that JSON or a float cannot hold."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
+        found = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits, half a letter
         raise ManifestError(f"is not JSON ({error})") from error
+    return found
 
 
 def check_version(data: object) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from latentstore.card.front_matter import read_card
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import NotSealedError, PublishError, RequestError, StoreError
 from latentstore.file_records import LocalFile
@@ -102,7 +103,7 @@ def local_words(folder: str | Path) -> str | None:
     """README.md of the repository's folder, whose words a new card begins with; None where there is none."""
     root = Path(folder).expanduser()
     card = (root.parent if (root / FILE_NAME).is_file() else root) / CARD
-    return card.read_bytes().decode("utf-8", "replace") if card.is_file() else None
+    return read_card(card)
 
 
 def _scores(folder: Path, manifest: Manifest) -> Sequence[float | None] | None:

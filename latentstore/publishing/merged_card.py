@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from latentstore.card import CardChoices, refuse_unlicensed, render_card, validate_card
+from latentstore.card.block import Body
+from latentstore.card.front_matter import body_of, card_text, refuse_large
 from latentstore.card.vocabulary import LICENCES, OTHER
+from latentstore.card.words import code_span, plain_text, read_from_markdown
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import PublishError, RequestError, StoreError
 from latentstore.manifest import Manifest
@@ -19,9 +22,10 @@ from latentstore.publishing.interface import Target
 from latentstore.publishing.planning import manifests_of_others
 from latentstore.publishing.records import LocalConfig, TargetState
 
-FORCED = re.compile(r"^> \*\*Published with --force\*\*: `(?P<config>[^`]+)` .*\n\n?", re.MULTILINE)
-END = "<!-- latentstore:end -->"
-"""What the notes stand before: inside the part of the card that is rendered."""
+FORCED = re.compile(
+    r"^> \*\*Published with --force\*\*: `(?P<config>[^`\n]+)` fails `latentstore verify --quick`: (?P<failed>.*)$",
+    re.MULTILINE,
+)
 
 
 def merged_card(
@@ -37,7 +41,7 @@ def merged_card(
     manifests = [*(config.manifest for config in local), *others]
     _refuse_unknown(choices, [manifest.config for manifest in manifests])
     previous = card_of(place, state)
-    notes = {config.name: _note(config) for config in local if config.failed}
+    notes = {config.name: note_on(config.name, "; ".join(config.failed)) for config in local if config.failed}
     text = card_with(
         place,
         state,
@@ -91,30 +95,36 @@ def card_with(
     scores = dict(scores or {})
     there = [manifest for manifest in ordered if manifest.config not in scores]
     scores |= {manifest.config: found for manifest in there if (found := _scores_there(place, state, manifest))}
-    text = render_card(ordered, None if previous is None else FORCED.sub("", previous), choices, scores=scores)
-    before, mark, after = text.rpartition(END)
-    return f"{before}{''.join(notes[name] for name in sorted(notes))}{mark}{after}" if notes else text
+    return render_card(
+        ordered, previous, choices, scores=scores, notes=[note for _, note in sorted((notes or {}).items())]
+    )
 
 
 def card_of(place: Target, state: TargetState) -> str | None:
     """The card that is there; None where there is none."""
     if CARD not in state.files:
         return None
+    where = f"{CARD} of {place.name}"
     try:
-        return place.read(state, CARD).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PublishError(f"{CARD} of {place.name} is no text in UTF-8 ({error}): mend or remove it there.") from error
+        refuse_large(state.files[CARD].bytes, where)
+        return card_text(place.read(state, CARD), where)
+    except RequestError as error:
+        raise PublishError(str(error)) from error
 
 
 def notes_of(previous: str | None, configs: set[str]) -> dict[str, str]:
-    """The notes on a card about these configs."""
-    found = FORCED.finditer(previous or "")
-    return {note["config"]: note[0] for note in found if note["config"] in configs}
+    """The notes on a card about these configs; their words, which somebody else may have written, stay words."""
+    found = FORCED.finditer(Body.parse(body_of(previous or "")).rendered)
+    return {
+        note["config"]: note_on(note["config"], read_from_markdown(note["failed"]))
+        for note in found
+        if note["config"] in configs
+    }
 
 
-def _note(config: LocalConfig) -> str:
-    failed = " ".join("; ".join(config.failed).split())
-    return f"> **Published with --force**: `{config.name}` fails `latentstore verify --quick`: {failed}\n\n"
+def note_on(config: str, failed: str) -> str:
+    """A line about a config that was published with ``--force``, and what is wrong with it."""
+    return f"> **Published with --force**: {code_span(config)} fails `latentstore verify --quick`: {plain_text(failed)}"
 
 
 def _scores_there(place: Target, state: TargetState, manifest: Manifest) -> Sequence[float | None] | None:
