@@ -134,7 +134,7 @@ def test_a_text_of_a_stranger_changes_words_of_the_card_and_nothing_else(name: s
         if path[0] == "config":
             other = replace(SAMPLES[name], config="zz-other")
             assert shape(render_card([evil, other], rendered(evil)))["marks"] == (1, 1)
-    assert shown > (60 if name == "parquet" else 0)
+    assert shown > 60 or name != "parquet"  # a config of such a name is refused before it is shown
 
 
 @pytest.mark.parametrize("word", WORDS.values(), ids=WORDS)
