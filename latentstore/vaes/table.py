@@ -28,6 +28,9 @@ LISTS = "latents_mean and latents_std of its config.json"
 BUFFERS = "bn.running_mean and bn.running_var of its weights, batch_norm_eps of its config.json"
 TRAINED_SO = "none needed: trained on normalised latents (its config.json has scale 1 and shift 0)"
 
+MOST_BLOCKS = 9
+"""Of a checkpoint of one's own: a stride of 256 pixels, eight times that of any VAE for denoisers."""
+
 # Qwen-Image and Wan 2.1 publish the same statistics.
 VIDEO_LATENTS = Normalisation(
     "mean_std",
@@ -446,13 +449,15 @@ def kl_checkpoint(
         cpu_dtype="bfloat16",
     )
     path = checkpoint.folder_of(probe) / checkpoint.CONFIG
-    checkpoint.refuse_other_class(probe, path)
     config = checkpoint.configuration(path)
+    checkpoint.refuse_other_class(probe, path.parent, config)
     try:
         channels, blocks = int(config["latent_channels"]), len(config["block_out_channels"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"{path} is no AutoencoderKL configuration: expected latent_channels and block_out_channels in it."
         raise VaeError(message) from error
+    if not 1 <= blocks <= MOST_BLOCKS:
+        raise VaeError(f"{path} is no AutoencoderKL configuration: expected 1 to {MOST_BLOCKS} blocks, found {blocks}.")
     return replace(probe, channels=channels, stride=2 ** (blocks - 1))
 
 
