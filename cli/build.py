@@ -17,6 +17,7 @@ from .options import (
     container_option,
     device_option,
     dtype_option,
+    follow_links_option,
     json_option,
     layout_option,
     metric_weights_option,
@@ -55,6 +56,7 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
 @vae_location_option
 @metric_weights_option
 @source_option_option
+@follow_links_option
 @click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
 @preparation_options
 @views_option
@@ -238,6 +240,7 @@ def _plan(
     *,
     source_location: str | None,
     source_options: tuple[tuple[str, Any], ...],
+    follow_links: bool,
     streaming: bool,
     vae_location: str | None,
     device: str,
@@ -255,7 +258,8 @@ def _plan(
 ) -> BuildPlan:
     from latentstore import BuildPlan, Preparation
 
-    options = {**dict(source_options), **({"streaming": True} if streaming else {})}
+    flags = {"streaming": streaming, "follow_links": follow_links}
+    options = {**dict(source_options), **{name: True for name, given in flags.items() if given}}
     if step is not None and getattr(storage, "name", "") != "int8":
         raise click.UsageError(f"--step goes with --storage int8, found --storage {getattr(storage, 'name', storage)}.")
     kept |= {name: value for name, value in (("step", step), ("calibration", calibration)) if value is not None}

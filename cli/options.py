@@ -58,6 +58,15 @@ def source_option_option(command: Command) -> Command:
     return click.option("--source-option", "source_options", multiple=True, type=Assignment(), help=text)(command)
 
 
+def follow_links_option(command: Command) -> Command:
+    """``--follow-links``."""
+    text = (
+        "Read what links that lead out of SOURCE lead to; without it they are skipped and listed, because a folder of "
+        "somebody else's may link to your own files."
+    )
+    return click.option("--follow-links", is_flag=True, help=text)(command)
+
+
 def preparation_options(command: Command) -> Command:
     """``--resize``, ``--crop`` and ``--tile``, in the order in which they are applied."""
     command = click.option("--tile", type=Size(), help="Cut into tiles, after cropping.")(command)

@@ -102,7 +102,7 @@ def test_taef2_is_hashed_as_it_was_loaded(tmp_path: Path, monkeypatch: pytest.Mo
         path.write_bytes(b"something else")
         return found
 
-    checkpoint_read = tiny.read_once
+    checkpoint_read = checkpoint.read_once
     monkeypatch.setattr(tiny, "read_once", read_then_gone)
     assert (
         VAES["taef2"].at(str(tmp_path)).load().identity.weights_sha256 == hashlib.sha256(b"".join(before)).hexdigest()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from latentstore.sources.hub_images.columns import columns_of
 from latentstore.sources.hub_images.loading import is_streamed, load, without_progress_bars
 from latentstore.sources.hub_images.splits import MapSplit, map_splits, stream_splits
+from latentstore.sources.inside import FOLLOW_LINKS
 from latentstore.sources.interface import OpenSource
 from latentstore.sources.naming import check_options
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from latentstore.sources.interface import SourceRow, SplitReader
 
-_OPTIONS = ("config", "data_dir", "splits", "image", "label", "streaming")
+_OPTIONS = ("config", "data_dir", "splits", "image", "label", "streaming", FOLLOW_LINKS)
 
 
 def open_hub_images(row: SourceRow) -> OpenSource:
@@ -25,7 +26,7 @@ def open_hub_images(row: SourceRow) -> OpenSource:
     with without_progress_bars():
         loaded = load(row)
         columns = columns_of(row, loaded.splits)
-        readers = stream_splits(row, loaded, columns) if is_streamed(row) else map_splits(row, loaded.splits, columns)
+        readers = stream_splits(row, loaded, columns) if is_streamed(row) else map_splits(row, loaded, columns)
     return OpenSource(
         splits=readers,
         listing=_listing(readers),
