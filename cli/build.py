@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .build_report import BuildCommand, print_status, profile_json, show_profile
-from .named_rows import source_row, vae_row
+from .named_rows import source_row, vae_row, verify_command
 from .options import (
     calibration_option,
     container_option,
@@ -324,7 +323,7 @@ def _summary(manifest: Manifest, out: str, *, already_complete: bool, append: bo
 def _next_commands(manifest: Manifest, out: str) -> list[str]:
     split = manifest.first_split
     return [
-        f"latentstore verify {shlex.quote(out)} --config {shlex.quote(manifest.config)}",
+        verify_command(out, manifest),
         "",
         "from latentstore import load_latents",
         f"batches = load_latents({out!r}, {manifest.config!r}, split={split!r}).loader(64, shuffle=True)",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from latentstore.card.metadata import TAR_BUILDER, listed, shard_pattern
 from latentstore.containers.table import CONTAINERS
+from latentstore.errors import UntrustedError, VaeError
+from latentstore.vaes.table import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +54,8 @@ def use(manifests: Sequence[Manifest], place: Place, default: str | None) -> Ite
     remark = f"  # {PATH}: the folder of this file" if place.repo is None else ""
     yield from ("## Use", "", "```python", "from latentstore import load_latents", "")
     split = first.first_split
-    yield f"ds = load_latents({_text(place.for_us)}, {_text(first.config)}, split={_text(split)}){remark}"
+    trust = ", trust=True" if _needs_trust(first) else ""  # to decode; what it means is said in the library
+    yield f"ds = load_latents({_text(place.for_us)}, {_text(first.config)}, split={_text(split)}{trust}){remark}"
     yield 'batch = next(iter(ds.loader(batch_size=64, shuffle=True)))  # batch["latent"]: float32, in model space'
     yield 'images = ds.decode(batch["latent"][:4])  # (4, 3, H, W) in [0, 1]; loads the VAE'
     yield from ("```", "")
@@ -61,6 +64,17 @@ def use(manifests: Sequence[Manifest], place: Place, default: str | None) -> Ite
         chosen = first if first in loadable else loadable[0]
         yield from _with_datasets(chosen, place)
     yield from _with_webdataset(manifests, loadable, place)
+
+
+def _needs_trust(manifest: Manifest) -> bool:
+    """Whether the VAE is no row of the table, so that it is only read where the reader says so."""
+    try:
+        row_of(manifest.vae)
+    except UntrustedError:
+        return True
+    except VaeError:
+        return False
+    return False
 
 
 def _with_datasets(manifest: Manifest, place: Place) -> Iterator[str]:

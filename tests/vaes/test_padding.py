@@ -43,7 +43,7 @@ def test_sizes_between_the_strides_and_below_one_cell(
     assert (manifest.quality["psnr"].n, manifest.size.pixels) == (2, 2 * size[0] * size[1])
     latents = load_latents(tmp_path / "out")
     assert latents.decode(latents.batch([0, 1])["latent"]).shape == (2, 3, *size)
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
 
 
 def test_flux2_pads_to_two_strides_and_is_loaded_in_its_own_shape(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_flux2_pads_to_two_strides_and_is_loaded_in_its_own_shape(tmp_path: Path
     for dataset, latents in ((model, theirs), (raw, ours)):
         with pytest.raises(RequestError, match=r"Expected latents of shape \(N, .*\), found"):
             dataset.decode(latents)
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
 
 
 def test_taef2_pads_like_flux2_so_that_its_latents_can_cross() -> None:
