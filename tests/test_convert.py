@@ -101,7 +101,7 @@ def shards_of(manifest: Manifest) -> list[tuple[str, int, str]]:
 
 
 def failed(out: Path) -> dict[str, Any]:
-    found = verify(out, sample=30).results
+    found = verify(out, sample=30, trust=True).results
     return {result.check: result.findings or result.note for result in found if result.status != "passed"}
 
 
