@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .build_report import BuildCommand, print_status, profile_json, show_profile
 from .named_rows import source_row, vae_row, verify_command
@@ -117,6 +118,14 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
     help="What runs the workers; see `latentstore list engines`. The bytes are the same.",
 )
 @click.option(
+    "--ray-address",
+    envvar="RAY_ADDRESS",
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="Ray cluster that engine ray joins, such as head:6379, or auto for one that runs on this machine. Trust it: "
+    "whoever runs it can run code here.  [default: none, one is started here]",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
@@ -147,12 +156,16 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
     help="Stop where more than this share of the pictures is unusable: the source may not be what it seems.",
 )
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     source: str,
     vae: str,
     out: str,
     *,
     engine: EngineRow,
+    ray_address: str | None,
     workers: int | None,
     wants_profile: bool,
     append: bool,
@@ -196,6 +209,9 @@ def command(
     from latentstore import build
 
     plan = _plan(source, vae, **wanted)
+    typed = ctx.get_parameter_source("ray_address") is ParameterSource.COMMANDLINE
+    if ray_address and (engine.clusters or typed):  # the variable says nothing to other engines
+        engine = engine.at(ray_address)
     placement = _placement(engine, os.environ)
     profiles: list[BuildProfile] = []
     with BuildDisplay() as display:
