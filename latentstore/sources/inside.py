@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -25,6 +27,16 @@ def home_of(folder: str | Path) -> Path:
 def leads_out(home: Path, path: str | Path) -> bool:
     """Whether a path, once every link on the way was followed, is of a file outside a source's home.
 
-    A link to nothing leads nowhere: that is said when it is read.
+    Links in a circle lead nowhere, which is said when they are read.
     """
-    return not stays_below(home, Path(path))
+    return not stays_below(home, Path(path)) and not _in_a_circle(path)
+
+
+def _in_a_circle(path: str | Path) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116 - names may be undecodable bytes
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    except ValueError:  # a name that no system takes
+        return False
+    return False
