@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .build_report import BuildCommand, print_status, profile_json, show_profile
-from .named_rows import source_row, vae_row
+from .named_rows import source_row, vae_row, verify_command
 from .options import (
     calibration_option,
     container_option,
     device_option,
     dtype_option,
+    follow_links_option,
     json_option,
     layout_option,
     metric_weights_option,
@@ -55,6 +56,7 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
 @vae_location_option
 @metric_weights_option
 @source_option_option
+@follow_links_option
 @click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
 @preparation_options
 @views_option
@@ -116,6 +118,14 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
     help="What runs the workers; see `latentstore list engines`. The bytes are the same.",
 )
 @click.option(
+    "--ray-address",
+    envvar="RAY_ADDRESS",
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="Ray cluster that engine ray joins, such as head:6379, or auto for one that runs on this machine. Trust it: "
+    "whoever runs it can run code here.  [default: none, one is started here]",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
@@ -146,12 +156,16 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
     help="Stop where more than this share of the pictures is unusable: the source may not be what it seems.",
 )
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     source: str,
     vae: str,
     out: str,
     *,
     engine: EngineRow,
+    ray_address: str | None,
     workers: int | None,
     wants_profile: bool,
     append: bool,
@@ -195,6 +209,9 @@ def command(
     from latentstore import build
 
     plan = _plan(source, vae, **wanted)
+    typed = ctx.get_parameter_source("ray_address") is ParameterSource.COMMANDLINE
+    if ray_address and (engine.clusters or typed):  # the variable says nothing to other engines
+        engine = engine.at(ray_address)
     placement = _placement(engine, os.environ)
     profiles: list[BuildProfile] = []
     with BuildDisplay() as display:
@@ -238,6 +255,7 @@ def _plan(
     *,
     source_location: str | None,
     source_options: tuple[tuple[str, Any], ...],
+    follow_links: bool,
     streaming: bool,
     vae_location: str | None,
     device: str,
@@ -255,7 +273,8 @@ def _plan(
 ) -> BuildPlan:
     from latentstore import BuildPlan, Preparation
 
-    options = {**dict(source_options), **({"streaming": True} if streaming else {})}
+    flags = {"streaming": streaming, "follow_links": follow_links}
+    options = {**dict(source_options), **{name: True for name, given in flags.items() if given}}
     if step is not None and getattr(storage, "name", "") != "int8":
         raise click.UsageError(f"--step goes with --storage int8, found --storage {getattr(storage, 'name', storage)}.")
     kept |= {name: value for name, value in (("step", step), ("calibration", calibration)) if value is not None}
@@ -320,7 +339,7 @@ def _summary(manifest: Manifest, out: str, *, already_complete: bool, append: bo
 def _next_commands(manifest: Manifest, out: str) -> list[str]:
     split = manifest.first_split
     return [
-        f"latentstore verify {shlex.quote(out)} --config {shlex.quote(manifest.config)}",
+        verify_command(out, manifest),
         "",
         "from latentstore import load_latents",
         f"batches = load_latents({out!r}, {manifest.config!r}, split={split!r}).loader(64, shuffle=True)",

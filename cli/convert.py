@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .named_rows import source_and_vae_rows
+from .named_rows import source_and_vae_rows, verify_command
 from .options import (
     calibration_option,
     container_option,
@@ -21,6 +20,7 @@ from .options import (
     recorded_source_option,
     step_option,
     storage_option,
+    trust_option,
     vae_location_option,
 )
 from .output import Page, print_json
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 )
 @recorded_source_option()
 @vae_location_option
+@trust_option
 @device_option("the VAE decodes")
 @metric_weights_option
 @click.option("--strict", is_flag=True, help="Seal nothing that lost more than --max-psnr-drop.")
@@ -66,6 +67,7 @@ def command(
     storage: StorageRow | AutoStorage | None,
     source: str | None,
     vae_location: str | None,
+    trust: bool,
     device: str,
     metric_weights: str | None,
     as_json: bool,
@@ -91,7 +93,7 @@ def command(
 
     store = download_store(location, config)
     before = store.manifest
-    source_found, vae_found = source_and_vae_rows(location, config, source, vae_location)
+    source_found, vae_found = source_and_vae_rows(location, config, source, vae_location, trust=trust)
     display = _Notes()
     with display:
         manifest = convert(
@@ -102,6 +104,7 @@ def command(
             source=source_found,
             vae=vae_found,
             device=device_name(device),
+            trust=trust,
             metric_weights=Path(metric_weights) if metric_weights else None,
             progress=display,
             **kept,
@@ -166,7 +169,7 @@ def _summary(manifest: Manifest, before: Manifest, out: str, *, already_complete
     )
     page.line()
     page.line("Check it:")
-    page.code([f"latentstore verify {shlex.quote(out)} --config {shlex.quote(manifest.config)}"])
+    page.code([verify_command(out, manifest)])
     page.print()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def vae_row(text: str, *, location: str | None = None) -> VaeRow:
 
 
 def source_and_vae_rows(
-    location: str, config: str | None, source: str | None, vae_location: str | None
+    location: str, config: str | None, source: str | None, vae_location: str | None, *, trust: bool = False
 ) -> tuple[SourceRow | None, VaeRow | None]:
     """Rows for what --source and --vae-location name, to measure a dataset again; None where its manifest's are meant.
 
@@ -109,20 +110,38 @@ def source_and_vae_rows(
     except LatentStoreError:
         return None, None
     return (
-        _source_at(manifest, named) if named is not None else None,
+        _source_at(manifest, named, trust=trust) if named is not None else None,
         _vae_at(manifest, vae_location) if vae_location else None,
     )
 
 
-def _source_at(manifest: Manifest, named: SourceRow) -> SourceRow:
-    """The manifest's source, with its options, read from where the named one is; the named one where it is another."""
+def verify_command(out: str, manifest: Manifest) -> str:
+    """What to type to check a dataset of one's own that was just written."""
+    from latentstore.remeasure import needs_trust
+
+    trust = " --trust" if needs_trust(manifest) else ""
+    return f"latentstore verify {shlex.quote(out)} --config {shlex.quote(manifest.config)}{trust}"
+
+
+def _source_at(manifest: Manifest, named: SourceRow, *, trust: bool) -> SourceRow:
+    """The manifest's source, with its options, read from where the named one is; the named one where it is another.
+
+    UntrustedError where those options would have links followed that lead out of what was named.
+    """
+    from latentstore.errors import UntrustedError
     from latentstore.sources.image_folder import open_image_folder
+    from latentstore.sources.inside import FOLLOW_LINKS
     from latentstore.sources.table import source_of
 
     recorded = source_of(manifest.source)
     if not recorded.location:
         return named
     # A folder may hold anything that was downloaded by hand: the recorded reader knows how it is laid out.
+    if recorded.options.get(FOLLOW_LINKS) and not trust:
+        raise UntrustedError(
+            f"The dataset was built with --follow-links, and links out of {named.location!r} are not followed unasked: "
+            "give --trust too."
+        )
     if named.reader is open_image_folder or named.reader.__name__ == manifest.source.reader:
         return replace(recorded, location=named.location, revision=named.revision)
     return named

@@ -46,7 +46,7 @@ def source_location_option(command: Command) -> Command:
 def recorded_source_option(more: str = "") -> Callable[[Command], Command]:
     """``--source``: the pictures of a dataset that is there already; ``more`` is one more sentence on it."""
     text = (
-        "Where to read the source's pictures, if not where the manifest says: a folder, hub:user/repo[@revision] or a "
+        "Where to read the source's pictures: a folder, hub:user/repo[@revision] or a "
         f"name of `latentstore list sources`.{more and f' {more}'}"
     )
     return click.option("--source", "--source-location", "source", metavar="SOURCE", help=text)
@@ -56,6 +56,15 @@ def source_option_option(command: Command) -> Command:
     """``--source-option KEY=VALUE``, repeatable."""
     text = "Option of the source's reader, such as count=64 for synthetic scenes or label=label_2; may be repeated."
     return click.option("--source-option", "source_options", multiple=True, type=Assignment(), help=text)(command)
+
+
+def follow_links_option(command: Command) -> Command:
+    """``--follow-links``."""
+    text = (
+        "Read what links that lead out of SOURCE lead to; without it they are skipped and listed, because a folder of "
+        "somebody else's may link to your own files."
+    )
+    return click.option("--follow-links", is_flag=True, help=text)(command)
 
 
 def preparation_options(command: Command) -> Command:
@@ -79,6 +88,15 @@ def vae_location_option(command: Command) -> Command:
     """``--vae-location``."""
     text = "Folder to read the VAE's weights from (config.json and diffusion_pytorch_model.safetensors)."
     return click.option("--vae-location", type=FOLDER, metavar="PATH", help=text)(command)
+
+
+def trust_option(command: Command) -> Command:
+    """``--trust``."""
+    text = (
+        "Open the folder or repository that the dataset names as its source or its VAE, though it is no row of the "
+        "tables: for datasets that you made yourself, or whose maker you trust."
+    )
+    return click.option("--trust", is_flag=True, help=text)(command)
 
 
 def metric_weights_option(command: Command) -> Command:

@@ -14,6 +14,7 @@ from .options import (
     metric_weights_option,
     recorded_source_option,
     seed_option,
+    trust_option,
     vae_location_option,
 )
 from .output import Page, print_json
@@ -50,6 +51,7 @@ FINDINGS_SHOWN = 10
 @seed_option("Which rows are drawn for that.")
 @recorded_source_option("All of them are hashed then.")
 @vae_location_option
+@trust_option
 @click.option(
     "--device", type=Device(), default="cpu", show_default=True, help="What decodes: cpu, cuda, cuda:1, or auto."
 )
@@ -67,6 +69,7 @@ def command(
     seed: int,
     source: str | None,
     vae_location: str | None,
+    trust: bool,
     device: str,
     metric_weights: str | None,
     as_json: bool,
@@ -79,6 +82,9 @@ def command(
     check that could not be run, because the source's pictures or the VAE are not at hand, says so and is no failure,
     and neither is a warning; see `latentstore list checks`.
 
+    A dataset names its source and its VAE, and whoever made it chose the names. Sources and VAEs of the tables are
+    opened; any other folder or repository only where --source, --vae-location or --trust says so.
+
     A manifest is not signed: who changes data and manifest together, where nothing outside speaks of it, is not found
     out. Compare the sha256 of manifest.json with one that you trust.
 
@@ -86,6 +92,7 @@ def command(
     Examples:
       latentstore verify out
       latentstore verify out --quick
+      latentstore verify out --trust
       latentstore verify user/repo@v1.0 --quick
       latentstore verify out --config synthetic-demo --sample 100
       latentstore verify out --full --source ./resisc45 --json
@@ -97,7 +104,7 @@ def command(
     reports = []
     with CheckDisplay() as display:
         for name in configs_at(location, config):
-            source_found, vae_found = source_and_vae_rows(location, name, source, vae_location)
+            source_found, vae_found = source_and_vae_rows(location, name, source, vae_location, trust=trust)
             reports.append(
                 verify(
                     location,
@@ -109,6 +116,7 @@ def command(
                     vae=vae_found,
                     metric_weights=Path(metric_weights) if metric_weights else None,
                     device=device_name(device),
+                    trust=trust,
                     progress=display.of(name or ""),
                 )
             )

@@ -209,7 +209,7 @@ def _worked(
     plan, rows = ready.plan, ready.rows
     _resumed(work, ready.reader, report)
     job = BuildJob(plan, rows, work.folder, chosen, ready.fingerprint)
-    profiles = wanted.engine.run(Crew(job, bench, wanted.workers, report.tell))
+    profiles = wanted.engine.run(Crew(job, bench, wanted.workers, report.tell, wanted.engine.cluster))
     if wanted.profiled is not None:
         wanted.profiled(BuildProfile.sum_of(profiles))
     shards = _all_finished(work, rows)

@@ -3,6 +3,7 @@
     LatentStoreError                    one clear sentence: what, where, expected, found, what to type next
     ├── RequestError                    what was asked for cannot be done
     │   ├── UnknownNameError            no row, column, config or split of that name (names the nearest)
+    │   ├── UntrustedError              a manifest names what nobody here has asked to open
     │   ├── MixedSizesError             the images do not share one latent shape
     │   └── PlanMismatchError           the output folder already holds the result of another plan
     ├── SourceError                     the images cannot be read as asked
@@ -37,6 +38,10 @@ class RequestError(LatentStoreError, ValueError):
 
 class UnknownNameError(RequestError):
     """No row, column, config or split has that name."""
+
+
+class UntrustedError(RequestError):
+    """A manifest names a source or a VAE that is no row of the tables, and nobody here has asked to open it."""
 
 
 class MixedSizesError(RequestError):

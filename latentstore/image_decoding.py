@@ -151,6 +151,16 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
         raise BadImageError(f"cannot be read: {error}") from error
 
 
+def read_open_picture(file: IO[bytes]) -> bytes:
+    """Likewise of a file that is open already and does not know its size: one inside an archive, or fetched."""
+    most = LARGE_FILE_BYTES + BYTES_PER_PIXEL * MAX_PIXELS
+    data = file.read(most + 1)
+    if len(data) > LARGE_FILE_BYTES:
+        with _told_as_bad(), _opened(io.BytesIO(data)) as (image, _):
+            _check_bytes(len(data), image)
+    return data
+
+
 def image_size(source: bytes | str | os.PathLike[str]) -> tuple[int, int] | None:
     """(height, width) of the upright picture, from its header alone; None where the header already rules it out."""
     try:
@@ -175,8 +185,12 @@ def _check_kind(found: os.stat_result) -> None:
 def _check_large(path: str | os.PathLike[str], size: int) -> None:
     """Raises BadImageError for a large file whose header rules it out, or says that most of it is no picture."""
     with open(path, "rb") as file, _told_as_bad(), _opened(file) as (image, _):  # noqa: PTH123
-        if size > LARGE_FILE_BYTES + BYTES_PER_PIXEL * image.width * image.height:
-            raise BadImageError(f"a file of {size:,} bytes for {image.height} x {image.width} pixels")
+        _check_bytes(size, image)
+
+
+def _check_bytes(size: int, image: ImageFile) -> None:
+    if size > LARGE_FILE_BYTES + BYTES_PER_PIXEL * image.width * image.height:
+        raise BadImageError(f"a file of {size:,} bytes for {image.height} x {image.width} pixels")
 
 
 @contextmanager

@@ -23,19 +23,20 @@ PIXELS_TOGETHER = 1 << 20
 class LatentDecoder:
     """Loads the VAE on first use, decodes a few pictures at a time, and keeps the last ones for another look."""
 
-    def __init__(self, store: LatentStore, row: VaeRow | None, device: str, kept_bytes: int) -> None:
-        """``row`` names the VAE where it is not in the table; up to ``kept_bytes`` of pictures are kept."""
+    def __init__(self, store: LatentStore, row: VaeRow | None, device: str, kept_bytes: int, *, trust: bool) -> None:
+        """``row`` and ``trust`` as in ``LatentStore.load_vae``; up to ``kept_bytes`` of pictures are kept."""
         self.kept = DecodedPictures(kept_bytes)
         self._store = store
         self._row = row
         self._device = device
+        self._trust = trust
         self._vae: Vae | None = None
 
     @property
     def vae(self) -> Vae:
-        """The recorded one; VaeError where the weights that are found are others."""
+        """The recorded one; VaeError where the weights found are others, UntrustedError where nobody asked for them."""
         if self._vae is None:
-            self._vae = self._store.load_vae(self._row, device=self._device)
+            self._vae = self._store.load_vae(self._row, device=self._device, trust=self._trust)
         return self._vae
 
     def of_rows(self, rows: Sequence[int], raw: Callable[[Sequence[int]], torch.Tensor]) -> torch.Tensor:

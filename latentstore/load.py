@@ -59,6 +59,7 @@ def load_latents(
     filter: Filter | None = ...,
     decode: bool = ...,
     vae: VaeRow | None = ...,
+    trust: bool = ...,
     device: str = ...,
     picture_bytes: int = ...,
     cache: str | Path | None = ...,
@@ -79,6 +80,7 @@ def load_latents(
     filter: Filter | None = ...,
     decode: bool = ...,
     vae: VaeRow | None = ...,
+    trust: bool = ...,
     device: str = ...,
     picture_bytes: int = ...,
     cache: str | Path | None = ...,
@@ -98,6 +100,7 @@ def load_latents(
     filter: Filter | None = None,  # noqa: A002 (the word every user of `datasets` knows)
     decode: bool = False,
     vae: VaeRow | None = None,
+    trust: bool = False,
     device: str = "cpu",
     picture_bytes: int = KEPT_BYTES,
     cache: str | Path | None = None,
@@ -114,8 +117,10 @@ def load_latents(
     dtype's name. ``columns`` are the scalar columns each sample carries (default: the label, where there is one);
     ``filter`` keeps the rows for which a condition holds: text such as ``"psnr > 30 and label == 'Airport'"``, or a
     function from the index's columns to booleans. ``decode`` adds ``image``, (3, H, W) float32 in [0, 1], computed on
-    ``device`` by the recorded VAE (or by ``vae``, where its row is your own). The pictures decoded last, up to
-    ``picture_bytes`` of that device's memory (64 MiB; 0: none), are kept for another look at the same rows.
+    ``device`` by the recorded VAE (or by ``vae``, where its row is your own). A VAE that the dataset names and that is
+    no row of the table is only read with ``trust``: whoever made the dataset chose that folder or repository. The
+    pictures decoded last, up to ``picture_bytes`` of that device's memory (64 MiB; 0: none), are kept for another look
+    at the same rows.
 
     Compressed shards are decoded once, when one of their rows is first read: into memory, or, where that is too small
     for them, into files in ``cache`` (by default ``~/.cache/latentstore/decoded``; a folder that is named is always
@@ -143,6 +148,7 @@ def load_latents(
         filter=filter,
         decode=decode,
         vae=vae,
+        trust=trust,
         device=device,
         picture_bytes=picture_bytes,
         cache=cache,
@@ -182,6 +188,7 @@ class LatentDataset:
         filter: Filter | None = None,  # noqa: A002
         decode: bool = False,
         vae: VaeRow | None = None,
+        trust: bool = False,
         device: str = "cpu",
         picture_bytes: int = KEPT_BYTES,
         cache: str | Path | None = None,
@@ -199,7 +206,7 @@ class LatentDataset:
         self._columns = columns_wanted(store.schema, columns)
         self.decodes = decode
         """Whether samples carry the decoded picture."""
-        self._decoder = LatentDecoder(store, vae, _device(device), picture_bytes)
+        self._decoder = LatentDecoder(store, vae, _device(device), picture_bytes, trust=trust)
         self._cache = cache
         wanted = _views_wanted(manifest, views)
         draws = bool(manifest.preparation.views) and views == DRAW

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.errors import MixedSizesError, SourceError, VaeError
+from latentstore.errors import MixedSizesError, SourceError, UntrustedError, VaeError
 from latentstore.growth import recalled_reader
 from latentstore.metrics.table import METRICS
 from latentstore.pictures import PictureReader, decoded_uint8, scores_of
 from latentstore.plan import BuildPlan, PlannedRows, kept_positions, plan_rows
 from latentstore.records import SkippedTile, Tile
-from latentstore.sources.table import source_of
+from latentstore.sources.table import refuse_untrusted, source_of
 from latentstore.vaes.interface import LoadOptions, Vae, VaeRow
+from latentstore.vaes.table import row_of
 
 if TYPE_CHECKING:
     import torch
@@ -155,12 +156,29 @@ def _compared(picture: Tile | SkippedTile, sha256: str) -> str:
     return "" if picture.source_sha256 == sha256 else ANOTHER
 
 
-def originals_of(store: LatentStore, row: SourceRow | None = None, opened: OpenSource | None = None) -> Originals:
+def needs_trust(manifest: Manifest) -> bool:
+    """Whether its source or its VAE is only opened by those who trust what the manifest names."""
+    try:
+        refuse_untrusted(manifest)
+        row_of(manifest.vae)
+    except UntrustedError:
+        return True
+    except VaeError:  # no row, and no place either
+        return False
+    return False
+
+
+def originals_of(
+    store: LatentStore, row: SourceRow | None = None, opened: OpenSource | None = None, *, trust: bool = False
+) -> Originals:
     """The source pictures behind a dataset's rows: of ``row`` (``opened`` already, or not), or as the manifest says.
 
-    Raises Unavailable where they are not at hand, SourceError where the source holds others. The VAE is not needed.
+    What the manifest says is opened where it is a row of the table, and with ``trust``: else UntrustedError. Raises
+    Unavailable where they are not at hand, SourceError where the source holds others. The VAE is not needed.
     """
     manifest = store.manifest
+    if row is None and not trust:
+        refuse_untrusted(manifest)
     try:
         source = row or source_of(manifest.source)
         opened = opened or source.open()

@@ -141,15 +141,18 @@ class LatentStore:
             )
         return path
 
-    def load_vae(self, row: VaeRow | None = None, *, device: str = "cpu", dtype: str | None = None) -> Vae:
+    def load_vae(
+        self, row: VaeRow | None = None, *, device: str = "cpu", dtype: str | None = None, trust: bool = False
+    ) -> Vae:
         """The very VAE that made the latents; WrongVaeError where its weights are not the recorded ones.
 
-        ``row`` names it where the manifest's name is not in the table (a user's own row, or another location).
+        ``row`` names it where it is not in the table (a user's own row, or another location). Without one, what the
+        manifest names is loaded if it is a row of the table, and with ``trust``: else UntrustedError.
         """
         from latentstore.vaes.table import row_of  # whoever trains on latents does not need it
 
         info = self.manifest.vae
-        vae = (row or row_of(info)).load(device=device, dtype=dtype or self.manifest.environment.dtype)
+        vae = (row or row_of(info, trust=trust)).load(device=device, dtype=dtype or self.manifest.environment.dtype)
         recorded = (info.weights_sha256, info.class_name, info.channels, info.stride)
         if (vae.identity.weights_sha256, vae.identity.class_name, vae.row.channels, vae.row.stride) != recorded:
             raise WrongVaeError(

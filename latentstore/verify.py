@@ -86,6 +86,7 @@ def verify(
     vae: VaeRow | None = None,
     metric_weights: Path | None = None,
     device: str = "cpu",
+    trust: bool = False,
     checks: Sequence[CheckRow] | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -99,11 +100,12 @@ def verify(
     the listing; the other depths fetch every shard once, one at a time, into a temporary file, and of a sample what
     they need of it again. A Hub repository is looked at as it is there, not as a local cache has it.
 
-    ``sample`` rows, drawn with ``seed``, are decoded on ``device`` and measured again against their source pictures,
-    which are found as the manifest says or in ``source``; where ``source`` is given, all of its pictures are hashed.
-    ``vae`` replaces the recorded VAE's row where it is a user's own; ``metric_weights`` is the folder of the networks
-    that some metrics need (those without are left out and named). ``progress`` is called before each check and while
-    it runs.
+    ``sample`` rows, drawn with ``seed``, are decoded on ``device`` and measured again against their source pictures.
+    Pictures are those of ``source`` (all of which are hashed then), and the VAE is that of the row ``vae``. Where they
+    are not given, what the manifest names is opened if it is a row of the tables; another folder, address or repository
+    only with ``trust``, since whoever made the dataset chose it: without, those checks are not run and say so.
+    ``metric_weights`` is the folder of the networks that some metrics need (those without are left out and named).
+    ``progress`` is called before each check and while it runs.
 
     Raises StoreError for a location without any dataset, SourceError where ``source`` cannot be opened, RequestError
     for a depth that does not exist.
@@ -121,7 +123,7 @@ def verify(
         if not _holds_manifest(location, config, error):
             raise
         return VerifyReport(str(location), config or "", depth, _only_manifest_failed(rows, error))
-    inspection = Inspection(store, Request(depth, sample, seed, source, vae, metric_weights, device), opened)
+    inspection = Inspection(store, Request(depth, sample, seed, source, vae, metric_weights, device, trust), opened)
     runs = {row.name: _Run(row) for row in rows}
     for run in runs.values() if checks is None else ():
         if DEPTHS.index(run.row.depth) > DEPTHS.index(depth):

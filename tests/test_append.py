@@ -125,7 +125,7 @@ def test_what_the_manifest_adds_up_is_that_of_the_shards_and_of_the_index(tmp_pa
     assert after.size.stored_bytes == sum(shard.bytes for shard in after.splits["train"].shards)
     assert after.size.pixels == 10 * 24 * 16
     assert len((tmp_path / "out" / CONFIG / "skipped.jsonl").read_text().splitlines()) == 2
-    assert all(result.status != "failed" for result in verify(tmp_path / "out", depth="full").results)
+    assert all(result.status != "failed" for result in verify(tmp_path / "out", depth="full", trust=True).results)
 
 
 def test_what_storing_cost_is_what_it_costs_all_pictures_at_once(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_pictures_that_left_the_source_keep_their_rows_and_are_named(tmp_path: P
     after = build(plan(draw(photos, range(6, 9))), tmp_path / "out", append=True)
     assert after.splits["train"].rows == 9
     assert "1 picture of the dataset had left the source when it was last added to: field/002.png" in after.source.notes
-    report = verify(tmp_path / "out", depth="full")
+    report = verify(tmp_path / "out", depth="full", trust=True)
     found = [finding for result in report.results for finding in result.findings]
     assert [finding.message for finding in found] == [
         "'field/002' (field/002.png): its source picture cannot be read any more (is not in the source any more)"
@@ -215,7 +215,7 @@ def test_a_picture_that_was_changed_is_found_by_verify(tmp_path: Path) -> None:
     appended(tmp_path / "out", tmp_path / "photos")
     for name, size in (("field/000.png", (24, 16)), ("town/007.png", (40, 8))):
         Image.fromarray(smooth_picture(*size, 99)).save(tmp_path / "photos" / name)
-    report = verify(tmp_path / "out", depth="full")
+    report = verify(tmp_path / "out", depth="full", trust=True)
     found = {finding.message.partition(" ")[0] for result in report.results for finding in result.findings}
     assert found == {"'field/000'", "'town/007'"}
 
@@ -267,7 +267,7 @@ def test_it_is_loaded_streamed_and_converted_as_one(tmp_path: Path) -> None:
     converted = convert(tmp_path / "out", tmp_path / "tars", container=CONTAINERS["webdataset"])
     assert converted.splits["train"].rows == 13
     assert converted.statistics == after.statistics
-    assert all(result.status != "failed" for result in verify(tmp_path / "tars", depth="full").results)
+    assert all(result.status != "failed" for result in verify(tmp_path / "tars", depth="full", trust=True).results)
     with pytest.raises(RequestError, match="was converted from another dataset: add to that one"):
         build(plan(draw(tmp_path / "photos", range(15)), config=converted.config), tmp_path / "tars", append=True)
 
@@ -304,7 +304,7 @@ def test_killed_in_the_middle_the_old_dataset_stays_and_the_same_command_gives_t
     draw(photos, range(6, 13))
     killed_in_the_middle(out, photos)
     assert open_store(out).manifest == before
-    report = verify(out, checks=[row for row in CHECKS.values() if row.name not in ("source", "quality")])
+    report = verify(out, checks=[row for row in CHECKS.values() if row.name not in ("source", "quality")], trust=True)
     assert [result for result in report.results if result.status == "failed"] == []
     assert len(load_latents(out)) == 6
     assert not build_status(out / CONFIG).sealed
@@ -349,13 +349,13 @@ def test_stopped_around_the_new_manifest_it_is_old_or_new_and_the_same_command_t
     assert shown is not None
     assert shown[1] in now
     checks = [row for row in CHECKS.values() if row.name not in ("source", "quality")]
-    assert all(result.status != "failed" for result in verify(out, checks=checks).results)
+    assert all(result.status != "failed" for result in verify(out, checks=checks, trust=True).results)
     after = build(plan(photos), out, append=True)
     assert after.splits["train"].rows == 9
     assert len(after.build.appended) == 1
     assert hashes(out / CONFIG) == states["whole"]
     assert (out / "README.md").read_bytes() == (tmp_path / "whole" / "README.md").read_bytes()
-    assert all(result.status != "failed" for result in verify(out, depth="full").results)
+    assert all(result.status != "failed" for result in verify(out, depth="full", trust=True).results)
 
 
 AT_THE_MANIFEST = """

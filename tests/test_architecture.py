@@ -139,7 +139,7 @@ SHARED_INSIDE = {
     },
     "engines": {"failures"},
     "metrics": {"networks", "weights"},
-    "sources": {"naming"},
+    "sources": {"inside", "naming"},
     "vaes": {"checkpoint", "architectures", "citations"},
 }
 

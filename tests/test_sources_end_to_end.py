@@ -57,7 +57,7 @@ def test_every_further_column_passes_through_to_index_batches_and_plain_datasets
     plain = datasets.load_dataset(str(tmp_path / "out"), split="train")
     assert plain.features["label"].names == ["sea", "dry land", "Stadt"]
     assert plain["tags"][2] == ["a", "b"]
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
 
 
 def test_a_stream_is_built_in_its_own_order_and_says_so(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_stream_is_built_in_its_own_order_and_says_so(tmp_path: Path) -> None:
         build(plan(source=source), tmp_path / "out")
     build(plan(source=source, order="source", rows_per_shard=2), tmp_path / "out")
     assert open_store(tmp_path / "out").index()["caption"] == list("abcde")
-    assert verify(tmp_path / "out", sample=5).ok
+    assert verify(tmp_path / "out", sample=5, trust=True).ok
 
 
 def test_a_table_source_that_was_downloaded_by_hand_reports_what_is_missing(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_table_source_that_was_downloaded_by_hand_reports_what_is_missing(tmp_
     assert manifest.source.classes == ("Airport", "Beach")
     assert any("MISMATCH" in line and "10,000" in line for line in manifest.source.ingest)
     assert manifest.config == "aid-pool8"
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
 
 
 def test_columns_of_ours_are_never_shadowed_by_a_sources() -> None:

@@ -255,7 +255,7 @@ def test_every_tile_is_turned_where_it_lies(tmp_path: Path) -> None:
     build(planned, tmp_path / "out")
     index = open_store(tmp_path / "out").index()
     assert list(zip(index["height"], index["width"], strict=True)) == [(24, 24), (24, 24), (24, 16), (16, 24)]
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
 
 
 def test_views_that_swap_the_sides_need_square_latents() -> None:
@@ -282,7 +282,7 @@ def test_pictures_that_are_square_only_when_padded_are_turned_and_pass_every_che
         for (name, view), size in zip(in_order(index), zip(index["height"], index["width"], strict=True), strict=True)
     }
     assert (shapes["a", "hflip"], shapes["a", "rot90"], shapes["b", "transpose"]) == ((33, 40), (40, 33), (34, 40))
-    report = verify(tmp_path / "out", sample=24, depth="full")
+    report = verify(tmp_path / "out", sample=24, depth="full", trust=True)
     assert {result.status for result in report.results} == {"passed"}
     (quality,) = [result for result in report.results if result.check == "quality"]
     assert quality.note == "24 rows decoded and measured again"
@@ -296,13 +296,13 @@ def test_sizes_of_turned_pictures_are_checked_as_they_were_before_they_were_turn
     photos = write_pictures(tmp_path / "photos", {"a.png": (50, 50), "b.png": (40, 60)})
     preparation = Preparation(crop=crop, views=D4)
     build(plan(source=folder_source(str(photos)), preparation=preparation), tmp_path)
-    assert verify(tmp_path).ok
+    assert verify(tmp_path, trust=True).ok
 
     def upright(records: list[LatentRecord]) -> list[LatentRecord]:
         return [replace(one, height=crop[0], width=crop[1]) for one in records]
 
     forge(tmp_path / "photos-pool8", upright)
-    assert [result.check for result in verify(tmp_path).results if result.status == "failed"] == ["columns"]
+    assert [result.check for result in verify(tmp_path, trust=True).results if result.status == "failed"] == ["columns"]
 
 
 def forged_view(records: list[LatentRecord]) -> list[LatentRecord]:
@@ -332,9 +332,9 @@ def test_verify_notices_a_view_that_is_not_what_it_is_called(
     turned: Path, tmp_path: Path, change: Any, check: str, sentence: str
 ) -> None:
     shutil.copytree(turned, tmp_path / "out")
-    assert verify(tmp_path / "out", sample=32).ok
+    assert verify(tmp_path / "out", sample=32, trust=True).ok
     forge(tmp_path / "out" / "turned", change)
-    results = verify(tmp_path / "out", sample=32).results
+    results = verify(tmp_path / "out", sample=32, trust=True).results
     failed = {result.check: result for result in results if result.status == "failed"}
     assert check in failed
     assert sentence in failed[check].findings[0].message
@@ -349,7 +349,7 @@ def test_a_picture_named_like_a_view_of_another_is_left_out_and_listed(tmp_path:
     assert {entry.reason for entry in manifest.build.skipped} == {
         "its name ends with @hflip, as that of a view of another picture does: rename it"
     }
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
     assert build(plan(source=source), tmp_path / "plain").rows == 3  # without views it is a name like any other
 
 
@@ -402,7 +402,7 @@ def test_the_ledger_counts_a_picture_once_in_however_many_views(tmp_path: Path) 
     each = f"{8 * stored / (3 * 40 * 40):.2f} of each picture"
     assert bits_in_words(views) == f"{views.size.bits_per_pixel:.2f} bits per pixel of each view, {each}"
     assert each in render_card([views])
-    assert verify(tmp_path / "views").ok
+    assert verify(tmp_path / "views", trust=True).ok
 
 
 def test_views_of_one_picture_are_no_duplicates(tmp_path: Path) -> None:
@@ -631,7 +631,7 @@ def test_a_dataset_with_views_is_converted_with_all_its_rows(turned: Path, tmp_p
     assert manifest.preparation.views == D4
     assert manifest.size.raw_rgb_bytes == open_store(turned).manifest.size.raw_rgb_bytes
     assert len(load_latents(tmp_path / "small")) == 4
-    assert verify(tmp_path / "small").ok
+    assert verify(tmp_path / "small", trust=True).ok
 
 
 def test_a_streamed_dataset_draws_the_views_that_a_loaded_one_draws(turned: Path) -> None:

@@ -139,7 +139,8 @@ def body_of(text: str) -> str:
 def refuse_large(size: int, where: str = CARD) -> None:
     """RequestError where a README has more bytes than a card has."""
     if size > LARGEST_CARD:
-        raise RequestError(f"{where} has {size:,} bytes, expected up to {LARGEST_CARD:,} in a dataset card: shorten it.")
+        wanted = f"up to {LARGEST_CARD:,} in a dataset card"
+        raise RequestError(f"{where} has {size:,} bytes, expected {wanted}: shorten it.")
 
 
 def card_text(content: bytes, where: str = CARD) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from latentstore.card.metadata import TAR_BUILDER, listed, shard_pattern
 from latentstore.card.words import code_span, python_text
 from latentstore.containers.table import CONTAINERS
+from latentstore.errors import UntrustedError, VaeError
+from latentstore.vaes.table import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,13 +57,28 @@ def use(manifests: Sequence[Manifest], place: Place, default: str | None) -> Ite
     named = f"{python_text(place.for_us)}, {python_text(first.config)}, split={python_text(split)}"
     yield f"ds = load_latents({named}){remark}"
     yield 'batch = next(iter(ds.loader(batch_size=64, shuffle=True)))  # batch["latent"]: float32, in model space'
-    yield 'images = ds.decode(batch["latent"][:4])  # (4, 3, H, W) in [0, 1]; loads the VAE'
+    if _needs_trust(first):
+        yield "# ds.decode(batch) gives pictures once you let it load this VAE, which latentstore does not know:"
+        yield "# load_latents(..., trust=True)"
+    else:
+        yield 'images = ds.decode(batch["latent"][:4])  # (4, 3, H, W) in [0, 1]; loads the VAE'
     yield from ("```", "")
     loadable = listed(manifests)
     if loadable:
         chosen = first if first in loadable else loadable[0]
         yield from _with_datasets(chosen, place)
     yield from _with_webdataset(manifests, loadable, place)
+
+
+def _needs_trust(manifest: Manifest) -> bool:
+    """Whether the VAE is no row of the table, so that it is only read where the reader says so."""
+    try:
+        row_of(manifest.vae)
+    except UntrustedError:
+        return True
+    except VaeError:
+        return False
+    return False
 
 
 def _with_datasets(manifest: Manifest, place: Place) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentstore.errors import VaeError, WrongVaeError
+from latentstore.errors import UntrustedError, VaeError, WrongVaeError
 from latentstore.remeasure import Originals, Unavailable, originals_of
 from latentstore.thumbnails import fault_of_likeness
 
@@ -76,6 +76,7 @@ class Request:
     vae: VaeRow | None = None
     metric_weights: Path | None = None
     device: str = "cpu"
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,12 +200,17 @@ class Inspection:
         """The recorded VAE, loaded once; Unavailable where it is not at hand, WrongVaeError where it is another."""
         if not self._model:
             try:
-                self._model.append(self.store.load_vae(self.request.vae, device=self.request.device))
+                self._model.append(self._load_vae())
             except WrongVaeError:
                 raise
+            except UntrustedError as error:
+                raise Unavailable(str(error)) from error
             except VaeError as error:
                 raise Unavailable(f"the VAE is not at hand: {error}") from error
         return self._model[0]
+
+    def _load_vae(self) -> Vae:
+        return self.store.load_vae(self.request.vae, device=self.request.device, trust=self.request.trust)
 
     def compare_thumbnails(self, rows: Sequence[int], decoded: torch.Tensor) -> None:
         """Note what is wrong with the thumbnails of these rows; ``decoded`` is theirs, (N, 3, H, W) uint8."""
@@ -218,7 +224,11 @@ class Inspection:
     def originals(self) -> Originals:
         """The source pictures, opened once; Unavailable where they are not at hand, SourceError where they differ."""
         if not self._originals:
-            self._originals.append(originals_of(self.store, self.request.source, self.opened))
+            try:
+                found = originals_of(self.store, self.request.source, self.opened, trust=self.request.trust)
+            except UntrustedError as error:
+                raise Unavailable(str(error)) from error
+            self._originals.append(found)
         return self._originals[0]
 
 

@@ -55,6 +55,7 @@ def convert(
     vae: VaeRow | None = None,
     metric_weights: Path | None = None,
     device: str = "cpu",
+    trust: bool = False,
     progress: Callable[[ConvertProgress], None] | None = None,
 ) -> Manifest:
     """Write a sealed dataset (``config`` where its repository holds several) again and return the new manifest.
@@ -66,8 +67,10 @@ def convert(
 
     Where every raw latent stays the same to the last bit, so do scores and summaries. Else they are measured again on
     the source's own pictures, found as the manifest says or in ``source``, with the recorded VAE (or ``vae``) on
-    ``device``; metrics whose networks are not in ``metric_weights`` are left out. ``measure``: True insists on that,
-    False leaves all scores out, None measures where pictures and VAE are at hand. With ``strict`` a dataset that lost
+    ``device``; metrics whose networks are not in ``metric_weights`` are left out. What the manifest names is opened
+    where it is a row of the tables; another folder or repository only with ``trust``, and UntrustedError says so.
+    ``measure``: True insists on measuring, False leaves all scores out, None measures where pictures and VAE are at
+    hand. With ``strict`` a dataset that lost
     more than ``max_psnr_drop`` is not sealed.
 
     Running it again continues where it stopped, and does nothing once the result is sealed. Raises RequestError,
@@ -95,7 +98,7 @@ def convert(
         return found
     refuse_foreign_card(Path(out))
     origin = Origin.of(opened)
-    options = MeasureOptions(measure, source, vae, metric_weights, device)
+    options = MeasureOptions(measure, source, vae, metric_weights, device, trust)
     report = Report(progress, origin.manifest.rows)
     with claim(folder, target.fingerprint) as work:
         with _let_go_where_refused(folder):

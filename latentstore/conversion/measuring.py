@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.calibration import Sample, lost
-from latentstore.errors import RequestError, SourceError, VaeError, WrongVaeError
+from latentstore.errors import RequestError, SourceError, UntrustedError, VaeError, WrongVaeError
 from latentstore.metrics.table import METRICS
 from latentstore.pictures import decoded_uint8, scores_of
 from latentstore.records import SkippedTile, Tile
@@ -38,6 +38,8 @@ class MeasureOptions:
     vae: VaeRow | None
     metric_weights: Path | None
     device: str
+    trust: bool = False
+    """Whether a source or VAE that the manifest names may be opened though it is no row of the tables."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,17 @@ def at_hand(origin: Origin, options: MeasureOptions, *, auto: bool) -> tuple[Mea
     """What measuring takes, or why it is not there.
 
     RequestError where it must be: because ``measure`` insists, or because the storage is chosen on the pictures
-    (``auto``).
+    (``auto``). UntrustedError where nobody has said whether what the manifest names may be opened.
     """
     if options.measure is False and not auto:
         return None, ""
     try:
         vae = _vae(origin, options)
-        originals = originals_of(origin.store, options.source)
+        originals = originals_of(origin.store, options.source, trust=options.trust)
+    except UntrustedError as error:
+        if auto or options.measure:
+            raise
+        raise UntrustedError(f"{str(error).rstrip('.')}, or leave all scores out with --no-measure.") from error
     except Unavailable as reason:
         if auto or options.measure:
             what = "--storage auto is chosen" if auto else "quality is measured"
@@ -157,7 +163,7 @@ def at_hand(origin: Origin, options: MeasureOptions, *, auto: bool) -> tuple[Mea
 def _vae(origin: Origin, options: MeasureOptions) -> Vae:
     """Unavailable where it is not at hand, WrongVaeError where it is another."""
     try:
-        return origin.store.load_vae(options.vae, device=options.device)
+        return origin.store.load_vae(options.vae, device=options.device, trust=options.trust)
     except WrongVaeError:
         raise
     except VaeError as error:

@@ -8,11 +8,12 @@ finished, so an engine need not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from latentstore.build_profile import BuildProfile
 from latentstore.build_progress import ShardProgress
+from latentstore.errors import RequestError
 
 if TYPE_CHECKING:
     from latentstore.build_progress import Tell
@@ -42,6 +43,8 @@ class Crew:
     workers: int
     tell: Tell
     """To be called, in the thread that called the engine, with what workers tell."""
+    cluster: str = ""
+    """Address of the cluster that the workers are to run on; see ``EngineRow.cluster``."""
 
     def hear(self, found: ShardProgress | BuildProfile | Failed, profiles: list[BuildProfile]) -> None:
         """Take in what a worker in another process said: pass progress on, keep a profile, raise a failure."""
@@ -69,3 +72,16 @@ class EngineRow:
     """Whether every worker is a process that runs ``build`` itself and is told its ``Placement``."""
     extra: str = ""
     """The optional dependencies of this package that it needs; empty where none."""
+    clusters: bool = False
+    """Whether it can be told the address of a cluster."""
+    cluster: str = ""
+    """That address; empty: none is joined that the caller has not connected to, and one is started here."""
+
+    def at(self, cluster: str) -> EngineRow:
+        """The same engine on the cluster at this address; RequestError where it has none.
+
+        Whoever runs a cluster can run code in this process: what workers send back is unpickled.
+        """
+        if not self.clusters:
+            raise RequestError(f"Engine {self.name!r} has no clusters: leave the address out, or choose engine ray.")
+        return replace(self, cluster=cluster)

@@ -3,6 +3,10 @@
 Every actor holds one VAE and takes free shards from the config's folder like any other worker, so all machines must see
 that folder (and the pictures) under the same path. An actor whose machine dies is not started again: its shard is free,
 and the others take it.
+
+Only a cluster that the caller is connected to, or has named, is used: Ray by itself would join any that its temporary
+folder or its environment knows of, which on a shared machine may be somebody else's. The plan is pickled for the actors
+and what they send back is unpickled, so whoever can reach the ports of a cluster can run code here.
 """
 
 from __future__ import annotations
@@ -33,12 +37,12 @@ SECONDS_TO_START = 120.0
 def run(crew: Crew) -> list[BuildProfile]:
     """Finish all shards with ``crew.workers`` actors.
 
-    A cluster that this process is connected to is used, else the one that Ray itself looks for (its documentation says
-    where), else one is started here and stopped again.
+    A cluster that this process is connected to is used, else the one at ``crew.cluster`` ("auto": the one that Ray
+    itself looks for), else one is started here and stopped again.
     """
     if crew.bench.observe is not None:
         raise RequestError("An observer sees the pictures of one process only: build with engine local and one worker.")
-    with _connected(crew.workers) as ray:
+    with _connected(crew.workers, crew.cluster) as ray:
         slots = _slots(ray, crew)
         actors = _actors(ray, crew, slots)
         try:
@@ -51,7 +55,7 @@ def run(crew: Crew) -> list[BuildProfile]:
 
 
 @contextmanager
-def _connected(workers: int) -> Iterator[Any]:
+def _connected(workers: int, cluster: str) -> Iterator[Any]:
     """Ray, connected to a cluster; what was not connected before is left as it was found."""
     try:
         import ray
@@ -62,12 +66,12 @@ def _connected(workers: int) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        try:
-            ray.init(num_cpus=workers + FREE_SLOTS, **quiet)
-        except ValueError:  # there is a cluster already, and its slots are what they are
-            ray.init(**{name: value for name, value in quiet.items() if name != "include_dashboard"})
+        if cluster:
+            ray.init(address=cluster, **quiet)
+        else:
+            ray.init(address="local", num_cpus=workers + FREE_SLOTS, include_dashboard=False, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise RequestError(f"Ray cannot be reached: {reason}; see whether `ray status` answers.") from error

@@ -16,6 +16,12 @@ ENGINES = NamedTable(
             torchrun.run,
             placed=True,
         ),
-        EngineRow("ray", "actors on the machines of a Ray cluster that share a folder", ray.run, extra="ray"),
+        EngineRow(
+            "ray",
+            "actors on the machines of the Ray cluster that is named, which share a folder, or here where none is",
+            ray.run,
+            extra="ray",
+            clusters=True,
+        ),
     ],
 )

@@ -123,6 +123,13 @@ def dataset_commit(
     return DatasetCommit(repo, revision or MAIN, str(commit), api.endpoint, token)
 
 
+def cache_of(repo: str) -> Path:
+    """The folder of a dataset repository in the client's cache, where that has anything of it."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"datasets--{repo.replace('/', '--')}")
+
+
 def cached_snapshot(repo: str, revision: str | None = None) -> Path | None:
     """The folder in the client's cache with what was downloaded of that revision, named by its commit; None if none."""
     from huggingface_hub import snapshot_download

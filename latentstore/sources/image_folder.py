@@ -4,6 +4,10 @@ Read are files that end in jpg, jpeg, png, tif, tiff, webp or bmp, in any case, 
 not looked at. Order: by relative path, code point by code point, whatever the file system says. What is called like a
 picture and is none is skipped, counted and named: a pipe, a socket, a dead link, a folder without pictures.
 
+Links that lead to files and folders of the same folder are followed. One that leads out of it is skipped, counted and
+named like a picture, and what it leads to is not looked at, unless ``follow_links`` says so: the folder may be
+somebody else's, and the result is going to be published.
+
 Classes: a picture's folder ("urban/airport") without the leading names that all pictures in folders share ("data"),
 but never without any; sorted. Where classes exist, a picture that lies beside the class folders has none: it is
 skipped, counted and named. Where every picture lies at the top, there are no classes.
@@ -11,7 +15,8 @@ skipped, counted and named. Where every picture lies at the top, there are no cl
 Splits: where the folders at the top (or below the shared leading names) are all called train, val, valid, validation
 or test, they are the splits, and the classes are the folders below them, one list for all splits.
 
-Options: ``labels`` (True; False takes no classes from folders), ``split`` ("train": the name of the only split).
+Options: ``labels`` (True; False takes no classes from folders), ``split`` ("train": the name of the only split),
+``follow_links`` (False; True follows links that lead out of the folder).
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from typing import TYPE_CHECKING
 from latentstore.errors import BadImageError, SourceError
 from latentstore.image_decoding import decode_image, image_size, read_picture
 from latentstore.records import SkippedTile, Tile
+from latentstore.sources.inside import FOLLOW_LINKS, LINK_OUT, home_of, leads_out
 from latentstore.sources.interface import OpenSource, SourceRow
 from latentstore.sources.naming import check_options, printable, unique_ids
 
@@ -42,6 +48,8 @@ SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
 MAX_REPEATS = 10_000
 """How often links may lead to folders that were looked into already: ten that all link to each other have 10! ways."""
 
+_OUTSIDE = LINK_OUT
+_HIDDEN, _FOLDER, _PICTURE, _OTHER = "hidden", "folder", "picture", "other"
 _BESIDE = "lies beside the class folders, so it has no class"
 _BESIDE_SPLITS = "lies beside the split folders, so it belongs to no split"
 
@@ -105,11 +113,16 @@ class _FolderSplit:
 
 def open_image_folder(row: SourceRow) -> OpenSource:
     """The pictures of the folder `row.location`; see the top of this file for the rules and options."""
-    check_options(row, ("labels", "split"))
+    check_options(row, ("labels", "split", FOLLOW_LINKS))
     root = _root(row.location)
-    paths, others, notes = _listed(root)
+    paths, outside, others, notes = _listed(root, follow_links=bool(row.options.get(FOLLOW_LINKS)))
     if not paths:
         raise SourceError(_no_pictures(row.location, others))
+    if len(outside) == len(paths):
+        raise SourceError(
+            f"In the folder {printable(row.location)!r} every picture lies behind a link that leads out of it "
+            f"({printable(paths[0])}): type --follow-links to read what they lead to, or give the folder that holds it."
+        )
     if others:
         notes.append(
             "1 file that is no picture was left out"
@@ -117,7 +130,9 @@ def open_image_folder(row: SourceRow) -> OpenSource:
             else f"{others:,} files that are no pictures were left out"
         )
     ids = unique_ids([printable(path) for path in paths])
-    pictures = [_Picture(path, name) for path, name in zip(paths, ids, strict=True)]
+    pictures = [
+        _Picture(path, name, fault=_OUTSIDE if path in outside else "") for path, name in zip(paths, ids, strict=True)
+    ]
     splits = _split_up(pictures, str(row.options.get("split", "train")))
     names: list[str] = []
     if row.options.get("labels", True):
@@ -139,7 +154,8 @@ def _listing(root: str, splits: dict[str, list[_Picture]]) -> str:
     for name, members in splits.items():
         for picture in members:
             try:
-                size = os.stat(os.path.join(root, picture.path)).st_size  # noqa: PTH116, PTH118
+                outside = picture.fault == _OUTSIDE
+                size = -1 if outside else os.stat(os.path.join(root, picture.path)).st_size  # noqa: PTH116, PTH118
             except OSError:
                 size = -1
             digest.update(f"{name}\0{printable(picture.path)}\0{size}\n".encode())
@@ -175,12 +191,15 @@ def _no_pictures(location: str, others: int) -> str:
     )
 
 
-def _listed(root: str) -> tuple[list[str], int, list[str]]:
-    """Relative paths of the pictures, sorted; the number of other files; what could not be looked into."""
-    paths: list[str] = []
+def _listed(root: str, *, follow_links: bool) -> tuple[list[str], set[str], int, list[str]]:
+    """Relative paths of the pictures, sorted, and which of them are links that lead out and are not followed.
+
+    Then the number of other files, and what could not be looked into.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in (_HIDDEN, _FOLDER, _PICTURE, _OTHER, _OUTSIDE)}
     named_alike: list[str] = []
-    others = 0
     notes: list[str] = []
+    home = None if follow_links else home_of(os.path.realpath(root))
     # each with the folders above it, by device and number: a link back to one of them is a loop
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     seen: Counter[tuple[int, int]] = Counter()
@@ -203,17 +222,26 @@ def _listed(root: str) -> tuple[list[str], int, list[str]]:
             raise SourceError(_tangled(root))
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith("."):
-                continue
-            if _is_folder(entry):
+            kind = _kind_of(entry, home)
+            found[kind].append(path)
+            if kind == _FOLDER:
                 waiting.append((path, above | {number}))
-            elif _named_like_a_picture(entry.name):  # pipes and dead links too: why they are none is said on reading
-                paths.append(path)
-            else:
-                others += 1
+    paths = [*found[_PICTURE], *found[_OUTSIDE]]
     with_pictures = _folders_above(paths)
     paths += [folder for folder in named_alike if folder not in with_pictures]
-    return sorted(paths), others, sorted(notes)
+    return sorted(paths), set(found[_OUTSIDE]), len(found[_OTHER]), sorted(notes)
+
+
+def _kind_of(entry: os.DirEntry[str], home: Path | None) -> str:
+    """What an entry of a folder is to us; ``home`` is what links must stay below, None where they need not."""
+    if entry.name.startswith("."):
+        return _HIDDEN
+    folder = _is_folder(entry)
+    if not folder and not _named_like_a_picture(entry.name):
+        return _OTHER
+    if home is not None and entry.is_symlink() and leads_out(home, entry.path):
+        return _OUTSIDE
+    return _FOLDER if folder else _PICTURE  # pipes and dead links too: why they are none is said on reading
 
 
 def _named_like_a_picture(name: str) -> bool:
@@ -269,7 +297,7 @@ def _split_up(pictures: list[_Picture], only: str) -> dict[str, list[_Picture]]:
         if picture.folder:
             splits.setdefault(picture.folder[depth], []).append(picture)
         else:
-            beside.append(replace(picture, fault=_BESIDE_SPLITS))
+            beside.append(replace(picture, fault=picture.fault or _BESIDE_SPLITS))
     first = next((name for name in splits if name.casefold() == "train"), next(iter(splits)))
     splits[first] = sorted([*splits[first], *beside], key=lambda picture: picture.path)
     return splits
@@ -309,7 +337,7 @@ def _class_name(folder: tuple[str, ...]) -> str:
 def _faults(splits: dict[str, list[_Picture]]) -> list[str]:
     """A sentence for each reason why pictures are skipped because of where they lie."""
     notes = []
-    for fault in (_BESIDE, _BESIDE_SPLITS):
+    for fault in (_BESIDE, _BESIDE_SPLITS, _OUTSIDE):
         paths = [printable(p.path) for members in splits.values() for p in members if p.fault == fault]
         if paths:
             more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""

@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentstore.errors import SourceError
+from latentstore.errors import SourceError, UntrustedError
 from latentstore.named_table import NamedTable
 from latentstore.sources.hub_images import open_hub_images
 from latentstore.sources.image_folder import open_image_folder
@@ -36,7 +36,7 @@ from latentstore.sources.synthetic import open_synthetic
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from latentstore.manifest import SourceInfo
+    from latentstore.manifest import Manifest, SourceInfo
     from latentstore.sources.interface import OpenSource
 
 SOURCES: NamedTable[SourceRow] = NamedTable(
@@ -212,5 +212,49 @@ def source_of(info: SourceInfo) -> SourceRow:
     row = known if known is not None and known.reader is reader else SourceRow(name=info.name, reader=reader)
     options = dict(info.options)
     limit, seed = options.pop(LIMIT, None), options.pop(LIMIT_SEED, 0)
+    if not isinstance(limit or 0, int) or not isinstance(seed, int):
+        raise SourceError(
+            f"Source {info.name!r} is a sample of {limit!r} pictures with seed {seed!r}: expected numbers."
+        )
     row = replace(row, location=info.location, revision=info.revision, options=options)
     return row if limit is None else sample_of(row, limit, seed)
+
+
+DRAWN_PICTURES, DRAWN_SIDE = 10_000, 2048
+"""Scenes that a manifest may have counted where it has not as many rows, and pixels along their sides."""
+
+
+def refuse_untrusted(manifest: Manifest) -> None:
+    """UntrustedError unless the source that a manifest names is a row of the table, read from where that row reads.
+
+    Anything else may be a folder of this machine, or a repository that learns who asks.
+    """
+    info = manifest.source
+    row: SourceRow | None = SOURCES.get(info.name)
+    commit = info.revision is None or re.fullmatch(r"[0-9a-f]{40}", info.revision)
+    same = row is not None and (row.reader.__name__, row.location) == (info.reader, info.location)
+    if row is None or not same or not (info.revision == row.revision if row.revision else commit):
+        raise UntrustedError(
+            f"The dataset names {info.location!r}{f' at {info.revision!r}' if info.revision else ''} as its source "
+            f"{info.name!r}, which is no row of the table and is not opened unasked: give --source SOURCE (source=ROW "
+            "in Python), or --trust (trust=True)."
+        )
+    if row.reader is open_synthetic:
+        _refuse_endless(manifest, row)
+
+
+def _refuse_endless(manifest: Manifest, row: SourceRow) -> None:
+    """UntrustedError where drawing what a manifest asks for costs more than its rows are worth."""
+    options = {**row.options, **manifest.source.options}
+    count, size = options["count"], options["size"]
+    sides = size if isinstance(size, (list, tuple)) else (size,)
+    most = max(DRAWN_PICTURES, manifest.rows + len(manifest.build.skipped))
+    if (
+        not all(isinstance(number, int) for number in (count, *sides))
+        or count > most
+        or max(sides, default=0) > DRAWN_SIDE
+    ):
+        raise UntrustedError(
+            f"The dataset names {count!r} scenes of {size!r} pixels as its source, which are not drawn unasked: "
+            f"expected {most:,} with {DRAWN_SIDE:,} pixels a side at most; give --trust (trust=True in Python)."
+        )

@@ -7,18 +7,17 @@ that scheduler and not to the latents. Its attention is global: what a cell beco
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentstore.normalisation import Normalisation
 from latentstore.records import LatentBatch
-from latentstore.vaes.checkpoint import Family, Shape, decode_sample
+from latentstore.vaes.checkpoint import Family, Shape, Weights, decode_sample
 
 if TYPE_CHECKING:
     import torch
 
 
-def normalisation_of(config: Any, _: Path) -> Normalisation:
+def normalisation_of(config: Any, _: Weights) -> Normalisation:
     """``z * scaling_factor``."""
     return Normalisation("scale", scale=float(config.scaling_factor))
 

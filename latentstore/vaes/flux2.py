@@ -8,23 +8,19 @@ encode and decode never touch them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from latentstore.errors import VaeError
 from latentstore.normalisation import Normalisation
-from latentstore.vaes.checkpoint import Family, Shape, decode_sample, encode_gaussian
+from latentstore.vaes.checkpoint import Family, Shape, Weights, decode_sample, encode_gaussian
 
 
-def normalisation_of(config: Any, weights: Path) -> Normalisation:
-    """The batch norm in the weights file, read as it is stored: the loaded model may have been rounded to bfloat16."""
-    from safetensors import safe_open
-
+def normalisation_of(config: Any, weights: Weights) -> Normalisation:
+    """The batch norm among the weights as they are stored: the loaded model may have been rounded to bfloat16."""
     patch, *others = config.patch_size
     if any(side != patch for side in others):
-        raise VaeError(f"{weights.parent} joins {config.patch_size} cells: only square patches are known.")
-    with safe_open(weights, framework="pt") as file:
-        mean, variance = (file.get_tensor(f"bn.running_{name}").double() for name in ("mean", "var"))
+        raise VaeError(f"{weights.path.parent} joins {config.patch_size} cells: only square patches are known.")
+    mean, variance = (weights.tensors[f"bn.running_{name}"].double() for name in ("mean", "var"))
     std = (variance + config.batch_norm_eps).sqrt()
     return Normalisation("patch_batch_norm", mean=tuple(mean.tolist()), std=tuple(std.tolist()), patch=patch)
 

@@ -6,18 +6,19 @@ to (diffusers 0.42); there is no shift.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from latentstore.errors import VaeError
 from latentstore.normalisation import Normalisation
-from latentstore.vaes.checkpoint import Family, Shape, decode_sample, encode_gaussian
+from latentstore.vaes.checkpoint import Family, Shape, Weights, decode_sample, encode_gaussian
 
 
-def normalisation_of(config: Any, weights: Path) -> Normalisation:
+def normalisation_of(config: Any, weights: Weights) -> Normalisation:
     """``z * scaling_factor``."""
     if config.scaling_factor is None:
-        raise VaeError(f"The configuration in {weights.parent} has no scaling_factor: its model space is not known.")
+        raise VaeError(
+            f"The configuration in {weights.path.parent} has no scaling_factor: its model space is not known."
+        )
     return Normalisation("scale", scale=float(config.scaling_factor))
 
 

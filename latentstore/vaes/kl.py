@@ -10,14 +10,13 @@ pipelines apply is read from the model's own configuration (diffusers 0.42):
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from latentstore.normalisation import Normalisation
-from latentstore.vaes.checkpoint import Family, Shape, decode_sample, encode_gaussian
+from latentstore.vaes.checkpoint import Family, Shape, Weights, decode_sample, encode_gaussian
 
 
-def normalisation_of(config: Any, _: Path) -> Normalisation:
+def normalisation_of(config: Any, _: Weights) -> Normalisation:
     """The normalisation that a diffusers configuration asks for (see the top of this file)."""
     scale = float(config.scaling_factor)
     if config.latents_mean is not None and config.latents_std is not None:

@@ -8,18 +8,17 @@ variable there called latents_std holds its reciprocal). Their decoders clamp to
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentstore.normalisation import Normalisation
 from latentstore.records import LatentBatch
-from latentstore.vaes.checkpoint import Family, Shape
+from latentstore.vaes.checkpoint import Family, Shape, Weights
 
 if TYPE_CHECKING:
     import torch
 
 
-def normalisation_of(config: Any, _: Path) -> Normalisation:
+def normalisation_of(config: Any, _: Weights) -> Normalisation:
     """``(z - latents_mean) / latents_std``."""
     mean, std = (tuple(float(x) for x in numbers) for numbers in (config.latents_mean, config.latents_std))
     return Normalisation("mean_std", mean=mean, std=std)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentstore.errors import VaeError
+from latentstore.errors import UntrustedError, VaeError
 from latentstore.named_table import NamedTable
 from latentstore.normalisation import Normalisation
 from latentstore.vaes import checkpoint, citations, dc, flux2, hunyuan, kl, pooling, qwen, tiny
@@ -27,6 +28,9 @@ CONFIG = "scaling_factor and shift_factor, or latents_mean and latents_std, of i
 LISTS = "latents_mean and latents_std of its config.json"
 BUFFERS = "bn.running_mean and bn.running_var of its weights, batch_norm_eps of its config.json"
 TRAINED_SO = "none needed: trained on normalised latents (its config.json has scale 1 and shift 0)"
+
+MOST_BLOCKS = 9
+"""Of a checkpoint of one's own: a stride of 256 pixels, eight times that of any VAE for denoisers."""
 
 # Qwen-Image and Wan 2.1 publish the same statistics.
 VIDEO_LATENTS = Normalisation(
@@ -446,13 +450,15 @@ def kl_checkpoint(
         cpu_dtype="bfloat16",
     )
     path = checkpoint.folder_of(probe) / checkpoint.CONFIG
-    checkpoint.refuse_other_class(probe, path)
     config = checkpoint.configuration(path)
+    checkpoint.refuse_other_class(probe, path.parent, config)
     try:
         channels, blocks = int(config["latent_channels"]), len(config["block_out_channels"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"{path} is no AutoencoderKL configuration: expected latent_channels and block_out_channels in it."
         raise VaeError(message) from error
+    if not 1 <= blocks <= MOST_BLOCKS:
+        raise VaeError(f"{path} is no AutoencoderKL configuration: expected 1 to {MOST_BLOCKS} blocks, found {blocks}.")
     return replace(probe, channels=channels, stride=2 ** (blocks - 1))
 
 
@@ -461,11 +467,25 @@ def _free_name(name: str) -> str:
     return f"{name}-checkpoint" if name in VAES else name
 
 
-def row_of(info: VaeInfo) -> VaeRow:
-    """The row for the VAE that a manifest records, at its commit: from the table, or for the checkpoint it names."""
+def row_of(info: VaeInfo, *, trust: bool = False) -> VaeRow:
+    """The row for the VAE that a manifest records, at its commit.
+
+    From the table, where the manifest names its very repository, or none. UntrustedError where it names another place:
+    any folder of this machine, any repository; with ``trust`` the row for that is given.
+    """
     row: VaeRow | None = VAES.get(info.name)
     # A checkpoint of someone's own may be called like a row.
-    if row is not None and (row.channels, row.stride, row.class_name) == (info.channels, info.stride, info.class_name):
+    if row is not None and (row.channels, row.stride, row.class_name) != (info.channels, info.stride, info.class_name):
+        row = None
+    if row is not None and info.repo in (None, "", row.repo) and (not info.repo or _is_of_row(info, row)):
+        return replace(row, revision=info.revision) if info.repo and not row.revision else row
+    if info.repo and not trust:
+        at = f"{info.repo!r}{f' at {info.revision!r}' if info.revision else ''}"
+        raise UntrustedError(
+            f"The dataset names {at} as its VAE {info.name!r}, which is no row of the table and is not opened unasked: "
+            "give --vae-location FOLDER (vae=ROW in Python), or --trust (trust=True)."
+        )
+    if row is not None:
         if info.repo and info.repo != row.repo and Path(info.repo).expanduser().is_dir():
             return row.at(info.repo)
         return replace(row, revision=info.revision) if info.revision and info.repo == row.repo else row
@@ -474,3 +494,10 @@ def row_of(info: VaeInfo) -> VaeRow:
         return replace(found, name=info.name)
     known = ", ".join(VAES)
     raise VaeError(f"There is no row for VAE {info.name!r} ({info.class_name}); pass its row. Known: {known}.")
+
+
+def _is_of_row(info: VaeInfo, row: VaeRow) -> bool:
+    """Whether a recorded revision is the row's pinned one; a commit, where the row pins none."""
+    if row.revision:
+        return info.revision in (None, row.revision)
+    return info.revision is None or re.fullmatch(r"[0-9a-f]{40}", info.revision) is not None

@@ -24,12 +24,16 @@ from latentstore.records import LatentBatch
 from latentstore.vaes.checkpoint import (
     Family,
     Shape,
+    Weights,
     decode_sample,
     folder_of,
     identity_of,
+    keys_at_fault,
     placed,
+    read_once,
     refuse_partial,
     refuse_unsafe_dtype,
+    tensors_in,
 )
 from latentstore.vaes.interface import LoadOptions, VaeIdentity, VaeRow
 
@@ -44,9 +48,11 @@ WIDTH, POOLED_WIDTH, POOLED_GROUPS = 64, 256, 4
 LEVELS = 4
 CLAMP = 3.0
 """The decoder squashes latents to -3..3 by a tangent."""
+MOST_BYTES = 64 << 20
+"""Of a weights file: the whole network in float64 is half of that."""
 
 
-def _tiny_normalisation(config: Any, _: Path) -> Normalisation:
+def _tiny_normalisation(config: Any, _: Weights) -> Normalisation:
     """What pipelines do with the configuration's numbers; its usual 1 and 0 leave latents as they are."""
     scale, shift = float(config.scaling_factor), float(config.shift_factor)
     if shift:
@@ -104,18 +110,14 @@ def load_taef2(row: VaeRow, options: LoadOptions) -> Taef2Vae:
     refuse_unsafe_dtype(row, options)
     folder = folder_of(row, [TAEF2_WHOLE, TAEF2_HALVES])
     files = [folder / name for name in (TAEF2_WHOLE if (folder / TAEF2_WHOLE[0]).is_file() else TAEF2_HALVES)]
-    weights = _whole(files[0]) if len(files) == 1 else _halves(*files)
+    stored = {path: read_once(path, MOST_BYTES) for path in files}
+    weights = _whole(stored) if len(files) == 1 else _halves(stored)
     model = taef2_network(row.channels)
-    expected = model.state_dict()
-    keys = {
-        "missing": [key for key in expected if key not in weights],
-        "unexpected": [key for key in weights if key not in expected],
-        "mismatched": [key for key in expected if key in weights and weights[key].shape != expected[key].shape],
-    }
-    refuse_partial(folder, f"{row.class_name} network of VAE {row.name!r}", keys)
+    found = keys_at_fault(model.state_dict(), weights)
+    refuse_partial(folder, f"{row.class_name} network of VAE {row.name!r}", found)
     dtype = getattr(torch, options.dtype)
     model.load_state_dict({key: numbers.to(dtype) for key, numbers in weights.items()}, assign=True)
-    return Taef2Vae(row, options, identity_of(row, files), placed(row, model, options))
+    return Taef2Vae(row, options, identity_of(row, stored), placed(row, model, options))
 
 
 def taef2_network(latent_channels: int) -> Any:
@@ -165,35 +167,37 @@ def taef2_network(latent_channels: int) -> Any:
     return model
 
 
-def _whole(path: Path) -> dict[str, torch.Tensor]:
+def _whole(stored: Mapping[Path, bytes]) -> dict[str, torch.Tensor]:
     """Weights by this file's keys ``encoder.<n>…`` and ``decoder.<n>…``."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
+    ((path, content),) = stored.items()
     try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
+        found = tensors_in(content)
+    except SafetensorError as error:
         raise VaeError(f"{path} cannot be read as safetensors: {error}") from error
-    return {key.replace(".layers.", ".", 1): numbers for key, numbers in stored.items()}
+    return {key.replace(".layers.", ".", 1): numbers for key, numbers in found.items()}
 
 
-def _halves(encoder: Path, decoder: Path) -> dict[str, torch.Tensor]:
+def _halves(stored: Mapping[Path, bytes]) -> dict[str, torch.Tensor]:
     """Weights by this file's keys; the decoder's counting there begins with the clamp, which holds none."""
-    weights = {f"encoder.{key}": numbers for key, numbers in _tensors(encoder).items()}
-    for key, numbers in _tensors(decoder).items():
+    encoder, decoder = (_tensors(path, content) for path, content in stored.items())
+    weights = {f"encoder.{key}": numbers for key, numbers in encoder.items()}
+    for key, numbers in decoder.items():
         place, _, rest = key.partition(".")
         weights[f"decoder.{int(place) - 1 if place.isdigit() else place}.{rest}"] = numbers
     return weights
 
 
-def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
+def _tensors(path: Path, content: bytes) -> Mapping[str, torch.Tensor]:
     """The tensors in a .pth file. ``weights_only`` lets torch build tensors and nothing else from it."""
+    import io
     import pickle
 
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise VaeError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(found, Mapping) or not all(isinstance(numbers, torch.Tensor) for numbers in found.values()):

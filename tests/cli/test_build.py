@@ -44,7 +44,7 @@ def test_a_folder_becomes_a_dataset_and_the_summary_says_what_to_type_next(
         " dB mean, ",
         "than raw RGB, ",
         "than the source files\n",
-        f"  latentstore verify {out} --config tiny-pool8\n",
+        f"  latentstore verify {out} --config tiny-pool8 --trust\n",
         f"  batches = load_latents({str(out)!r}, 'tiny-pool8', split='train').loader(64, shuffle=True)\n",
     ):
         assert part in text, text

@@ -29,12 +29,14 @@ def test_another_layout_keeps_every_score(run: Run, built: Path, tmp_path: Path)
     share = after.stored_bytes / before.stored_bytes
     assert f"bytes {before.stored_bytes:,} before, {after.stored_bytes:,} now ({share:.2f}x)" in lines
     assert f"entropy {after.entropy_bytes:,} bytes, of the stored numbers one by one" in lines
-    assert lines[-1] == f"latentstore verify {tmp_path / 'out'} --config tiny-pool8"
+    assert lines[-1] == f"latentstore verify {tmp_path / 'out'} --config tiny-pool8 --trust"
 
 
 def test_rounding_is_measured_again(run: Run, built: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = run("convert", built, "--out", out, "--storage", "int8", "--step", "1/4", "--max-psnr-drop", "9")
+    result = run(
+        "convert", built, "--out", out, "--storage", "int8", "--step", "1/4", "--max-psnr-drop", "9", "--trust"
+    )
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     manifest, before = Manifest.read(out / "tiny-pool8"), Manifest.read(built / "tiny-pool8")
     psnr = f"psnr {before.quality['psnr'].mean:.4g} before, {manifest.quality['psnr'].mean:.4g} now"
@@ -52,7 +54,7 @@ def test_scores_that_are_left_out_are_announced_with_the_way_to_get_them(run: Ru
     data = json.loads(path.read_text(encoding="utf-8"))
     data["source"]["location"] = str(tmp_path / "gone")
     path.write_text(with_digest(data), encoding="utf-8")
-    result = run("convert", tmp_path / "copy", "--out", tmp_path / "a", "--storage", "int8")
+    result = run("convert", tmp_path / "copy", "--out", tmp_path / "a", "--storage", "int8", "--trust")
     text = " ".join(result.stdout.split())
     assert "numbers rounded, and NOT measured again (the source pictures are not at hand" in text
     assert "to measure, convert into another --out with --measure" in text
@@ -61,7 +63,7 @@ def test_scores_that_are_left_out_are_announced_with_the_way_to_get_them(run: Ru
         "convert", tmp_path / "copy", "--out", tmp_path / "b", "--storage", "int8", "--source", built.parent / "tiny"
     )
     assert "rounded, and measured again" in given.stdout
-    auto = run("convert", tmp_path / "copy", "--out", tmp_path / "c", "--storage", "auto")
+    auto = run("convert", tmp_path / "copy", "--out", tmp_path / "c", "--storage", "auto", "--trust")
     assert auto.exit_code == 1
     assert "--storage auto is chosen on the source pictures with the VAE, and the source pictures" in auto.stderr
 
@@ -122,7 +124,7 @@ def test_a_damaged_shard_is_named_and_nothing_is_sealed(
 
 
 def test_it_fits_a_terminal(built: Path, tmp_path: Path, run_on_terminal: RunOnTerminal) -> None:
-    shown = run_on_terminal("convert", built, "--out", tmp_path, "--storage", "int8", columns=80)
+    shown = run_on_terminal("convert", built, "--out", tmp_path, "--storage", "int8", "--trust", columns=80)
     assert shown.exit_code == 0
     assert any(line.split()[:2] == ["numbers", "rounded,"] for line in shown.lines)
     assert max(len(line) for line in shown.lines if "tiny-pool8" not in line) <= 80  # paths are not cut

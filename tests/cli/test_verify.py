@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def test_a_sound_dataset_passes_every_check(run: Run, built: Path) -> None:
-    result = run("verify", built)
+    result = run("verify", built, "--trust")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == f"tiny-pool8: {len(CHECKS)} passed"
@@ -34,7 +34,7 @@ def test_a_changed_shard_is_named_and_fails(copy: Path, run_installed: RunInstal
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    result = run_installed("verify", copy)
+    result = run_installed("verify", copy, "--trust")
     assert result.returncode == 1
     assert "FAILED hashes\n" in result.stdout
     assert f"  {shard.name}  its sha256 is not the one in the manifest: its bytes were changed\n" in result.stdout
@@ -64,7 +64,7 @@ def test_a_damaged_manifest_is_a_failed_check(run: Run, copy: Path) -> None:
 
 
 def test_json_is_the_report(built: Path, run_installed: RunInstalled) -> None:
-    result = run_installed("verify", built / "tiny-pool8", "--sample", "2", "--json")
+    result = run_installed("verify", built / "tiny-pool8", "--sample", "2", "--trust", "--json")
     assert result.returncode == 0
     report = json.loads(result.stdout, parse_constant=_refuse)
     assert report["ok"] is True
@@ -104,7 +104,7 @@ def test_quick_says_what_it_does_not_look_at(run: Run, built: Path) -> None:
 
 
 def test_full_measures_every_row(run: Run, built: Path) -> None:
-    result = run("verify", built, "--full", "--sample", "1")
+    result = run("verify", built, "--full", "--sample", "1", "--trust")
     assert result.exit_code == 0
     assert "6 rows decoded and measured again" in result.stdout
     assert "the pictures of 6 rows hashed\n" in result.stdout
@@ -128,7 +128,7 @@ def test_a_source_that_has_moved_is_given_by_hand(run: Run, built: Path, copy: P
     data = json.loads(manifest.read_text(encoding="utf-8"))
     data["source"]["location"] = data["build"]["plan"]["location"] = str(tmp_path / "gone")
     manifest.write_text(with_digest(data), encoding="utf-8")
-    without = run("verify", copy)
+    without = run("verify", copy, "--trust")
     assert without.exit_code == 0
     assert "not run" in without.stdout
     assert "the source pictures are not at hand" in without.stdout
@@ -168,7 +168,7 @@ def test_duplicates_are_a_warning(run: Run, tmp_path: Path, draw_pictures: DrawP
     photos = draw_pictures(tmp_path / "photos")
     shutil.copy(photos / "lake" / "0.png", photos / "forest" / "copy.png")
     assert run("build", photos, "--vae", "pool8", "--out", tmp_path / "out").exit_code == 0
-    result = run("verify", tmp_path / "out")
+    result = run("verify", tmp_path / "out", "--trust")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == f"photos-pool8: {len(CHECKS)} passed, 1 warning"
     assert "warning of duplicates\n" in result.stdout
@@ -211,7 +211,7 @@ def test_what_is_no_dataset_is_one_sentence(run: Run, built: Path, tmp_path: Pat
 
 
 def test_it_fits_a_terminal(built: Path, run_on_terminal: RunOnTerminal) -> None:
-    shown = run_on_terminal("verify", built, "--sample", "1", columns=80)
+    shown = run_on_terminal("verify", built, "--sample", "1", "--trust", columns=80)
     assert shown.exit_code == 0
     assert any(line.split()[:2] == ["quality", "passed"] for line in shown.lines)
     assert max(map(len, shown.lines)) <= 80

@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from latentstore_cli.main import main
 from ray_cluster import ray_plan
 from scenes import plan, write_pictures
 
@@ -28,7 +31,8 @@ needs_ray = pytest.mark.skipif(
 
 def in_a_process(*arguments: object, timeout: float = 180) -> str:
     """What the program printed."""
-    environment = {**os.environ, **QUIET, "PYTHONPATH": str(TESTS)}
+    # nobody answers there: what the environment names is none of the library's business
+    environment = {**os.environ, **QUIET, "PYTHONPATH": str(TESTS), "RAY_ADDRESS": "127.0.0.1:9"}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         capture_output=True,
@@ -110,6 +114,73 @@ def test_a_cluster_is_started_where_there_is_none_and_an_actors_error_is_that_of
     said = in_a_process(program, pictures, tmp_path / "stopped").splitlines()
     assert said[0].startswith("SourceError 'a/4.png' cannot be used: "), said
     assert said[1] == "still connected: False"
+
+
+class FakeRay(ModuleType):
+    """Notes how it is asked to connect, and then does not."""
+
+    def __init__(self, *, connected: bool = False) -> None:
+        super().__init__("ray")
+        self.connected = connected
+        self.asked: list[dict[str, Any]] = []
+
+    def is_initialized(self) -> bool:
+        return self.connected
+
+    def init(self, **arguments: Any) -> None:
+        self.asked.append(arguments)
+        raise ConnectionError("not today")
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    found = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", found)
+    monkeypatch.setenv("RAY_ADDRESS", "somebody:6379")
+    return found
+
+
+def test_the_library_joins_no_cluster_that_is_not_named(fake: FakeRay, tmp_path: Path) -> None:
+    for engine, address in ((ENGINES["ray"], "local"), (ENGINES["ray"].at("head:6379"), "head:6379")):
+        with pytest.raises(RequestError, match="Ray cannot be reached: not today"):
+            build(plan(), tmp_path, engine=engine, workers=2)
+        assert fake.asked.pop()["address"] == address
+    assert fake.asked == []
+
+
+def test_a_cluster_that_the_caller_is_connected_to_is_used(fake: FakeRay, tmp_path: Path) -> None:
+    fake.connected = True
+    with pytest.raises(RequestError, match="The Ray cluster has 0 CPU slots and 1 workers were asked for"):
+        build(plan(), tmp_path, engine=ENGINES["ray"])
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "address"),
+    [([], "somebody:6379"), (["--ray-address", "head:6379"], "head:6379"), (["--ray-address", ""], "local")],
+)
+def test_the_command_line_takes_the_users_option_or_variable(
+    fake: FakeRay, tmp_path: Path, options: list[str], address: str
+) -> None:
+    command = ["build", "synthetic", "--vae", "pool8", "--out", str(tmp_path), "--source-option", "count=2"]
+    result = CliRunner().invoke(main, [*command, "--engine", "ray", *options])
+    assert "Ray cannot be reached: not today" in result.output
+    assert [asked["address"] for asked in fake.asked] == [address]
+
+
+def test_an_address_is_for_engines_that_have_clusters(fake: FakeRay, tmp_path: Path) -> None:
+    sentence = "Engine 'local' has no clusters: leave the address out, or choose engine ray."
+    with pytest.raises(RequestError, match=sentence):
+        ENGINES["local"].at("head:6379")
+    command = ["build", "synthetic", "--vae", "pool8", "--out", str(tmp_path), "--source-option", "count=2"]
+    refused = CliRunner().invoke(main, [*command, "--ray-address", "head:6379"])
+    assert refused.exit_code == 1
+    assert sentence in refused.output
+    assert CliRunner().invoke(main, command).exit_code == 0  # the variable is Ray's, not ours
+    assert fake.asked == []
 
 
 def test_an_observer_is_refused_before_anything_is_started(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from latentstore.sources.hub_images import columns as hub_columns
 from latentstore.sources.hub_images import open_hub_images
 from latentstore.sources.hub_images import tiles as hub_tiles
 from latentstore.sources.hub_images.columns import OUR_COLUMNS
+from latentstore.sources.hub_images.own_files import OwnFiles
 from latentstore.sources.hub_images.paths import path_inside
 from latentstore.sources.interface import OpenSource, SourceRow
 from latentstore.sources.table import SOURCES
@@ -386,13 +387,15 @@ def test_a_downloaded_snapshot_tells_its_commit(tmp_path: Path) -> None:
 
 
 def test_the_commit_that_the_hub_resolved_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parquet(tmp_path, train=dataset(LABELLED))
+    snapshot = tmp_path / "datasets--user--name" / "snapshots" / COMMIT
+    parquet(snapshot, train=dataset(LABELLED))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     asked: dict[str, Any] = {}
     load = datasets.load_dataset_builder
 
     def hub(location: str, **arguments: Any) -> Any:
         asked.update(arguments, location=location)
-        builder = load(str(tmp_path))
+        builder = load(str(snapshot))
         builder.hash = COMMIT
         return builder
 
@@ -562,8 +565,10 @@ def test_what_goes_wrong_within_datasets_is_said_in_one_sentence(tmp_path: Path,
 
 
 def test_a_lost_connection_is_an_error_and_no_skipped_picture() -> None:
-    with pytest.raises(SourceError, match=r"hf://datasets/u/r/1\.png cannot be fetched: .*run the same command again"):
-        hub_tiles._file("hf://datasets/u/r/1.png")
+    with pytest.raises(
+        SourceError, match=r"hf://datasets/u/r@\w+/1\.png cannot be fetched: .*run the same command again"
+    ):
+        OwnFiles("", "u/r", COMMIT).read(f"hf://datasets/u/r@{COMMIT}/1.png")
 
 
 def test_splits_with_different_columns_are_refused(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_a_linked_folder_is_followed(tmp_path: Path) -> None:
     fill(tmp_path / "elsewhere", ["1.png"])
     root = fill(tmp_path / "root", ["a/1.png"])
     (root / "b").symlink_to(tmp_path / "elsewhere")
-    assert list(labels(opened(root))) == ["a/1.png", "b/1.png"]
+    assert list(labels(opened(root, follow_links=True))) == ["a/1.png", "b/1.png"]
 
 
 def test_what_is_no_file_is_skipped_with_its_kind_and_never_waited_for(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_what_is_no_file_is_skipped_with_its_kind_and_never_waited_for(tmp_path:
     finally:
         os.close(here)
         listener.close()
-    source = opened(tmp_path, labels=False)
+    source = opened(tmp_path, labels=False, follow_links=True)
     found = {tile.source_path: getattr(tile, "reason", "") for tile in tiles(source)}
     assert found == {
         "a/1.png": "",

@@ -65,7 +65,7 @@ def test_what_was_drawn_is_recorded(tmp_path: Path) -> None:
     assert manifest.source.options == {"count": 20, "size": 40, "limit": 5, "limit_seed": 3}
     assert manifest.source.images == {"train": 5}
     assert manifest.source.reader == "open_synthetic"
-    assert verify(tmp_path).results[-1].status == "passed"
+    assert verify(tmp_path, trust=True).results[-1].status == "passed"
     assert not any("MISMATCH" in sentence for sentence in manifest.source.ingest)
 
 

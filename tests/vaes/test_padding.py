@@ -27,7 +27,7 @@ def test_a_picture_of_600_goes_through_dc_and_comes_back_at_600(tmp_path: Path) 
     row = shrunk_row(tmp_path / "sana", "sana")
     manifest = build_pictures(tmp_path, row, {"a/one.png": (600, 600)})
     assert manifest.latent_shape == (32, 19, 19)
-    latents = load_latents(tmp_path / "out", decode=True, columns=["height", "width"])
+    latents = load_latents(tmp_path / "out", decode=True, columns=["height", "width"], trust=True)
     sample = latents[0]
     assert sample["latent"].shape == (32, 19, 19)
     assert sample["image"].shape == (3, 600, 600)
@@ -41,9 +41,9 @@ def test_sizes_between_the_strides_and_below_one_cell(
     manifest = build_pictures(tmp_path, shrunk_row(tmp_path / "sana", "sana"), {"a/1.png": size, "b/2.png": size})
     assert manifest.latent_shape == (32, *cells)
     assert (manifest.quality["psnr"].n, manifest.size.pixels) == (2, 2 * size[0] * size[1])
-    latents = load_latents(tmp_path / "out")
+    latents = load_latents(tmp_path / "out", trust=True)
     assert latents.decode(latents.batch([0, 1])["latent"]).shape == (2, 3, *size)
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
 
 
 def test_flux2_pads_to_two_strides_and_is_loaded_in_its_own_shape(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_flux2_pads_to_two_strides_and_is_loaded_in_its_own_shape(tmp_path: Path
     assert manifest.latent_shape == (32, 6, 4)  # 40 and 24 pixels are 5 and 3 cells: an odd number each
     assert (manifest.normalisation.kind, len(manifest.normalisation.mean)) == ("patch_batch_norm", 128)
     assert Manifest.from_json(manifest.to_json()) == manifest
-    model, raw = (load_latents(tmp_path / "out", space=space) for space in ("model", "raw"))
+    model, raw = (load_latents(tmp_path / "out", space=space, trust=True) for space in ("model", "raw"))
     assert (model.latent_shape, raw.latent_shape) == ((128, 3, 2), (32, 6, 4))
     ours, theirs = model.batch([0, 1])["latent"], raw.batch([0, 1])["latent"]
     assert ours.shape == (2, 128, 3, 2)
@@ -63,7 +63,7 @@ def test_flux2_pads_to_two_strides_and_is_loaded_in_its_own_shape(tmp_path: Path
     for dataset, latents in ((model, theirs), (raw, ours)):
         with pytest.raises(RequestError, match=r"Expected latents of shape \(N, .*\), found"):
             dataset.decode(latents)
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out", trust=True).ok
 
 
 def test_taef2_pads_like_flux2_so_that_its_latents_can_cross() -> None:

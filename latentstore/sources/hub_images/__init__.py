@@ -1,13 +1,19 @@
 """A dataset of images from the Hugging Face Hub, or a local folder of one: the only door to `datasets`.
 
 `location` is a repository ("user/name") or a folder: a downloaded repository, what `save_to_disk` wrote, or anything
-else that `load_dataset` reads. Options, all of them optional:
+else that `load_dataset` reads as Arrow, CSV, JSON, Parquet, text, WebDataset or a folder of images. Options, all of
+them optional:
 
     config, data_dir   as in `load_dataset`
     splits             the names of the splits to take (all)
     image              the column of the pictures (the only one of type Image)
     label              the column of the labels ("label", or else the only one of type ClassLabel)
     streaming          read in order without downloading everything (False)
+    follow_links       of a folder: read what links that lead out of it lead to (False)
+
+A dataset may name files: a row its picture, a card its shards. Files of its own folder, archives or repository (at the
+same commit) are read, a relative path being one from its folder; any other path or address is not opened: of a row it
+is a skipped picture, of a list of files an error.
 
 Pictures are read as the bytes of their files, so that the hash is the file's. Labels: class numbers keep the source's
 names as they are; texts and bare numbers become classes in sorted order; None and negative numbers are no label; what

@@ -22,7 +22,8 @@ OUR_COLUMNS = frozenset(
 )
 """Names that a further column of a source cannot keep."""
 
-_MEDIA = frozenset({"Image", "Audio", "Video", "Pdf", "Mesh", "Nifti"})
+_MEDIA = frozenset({"Image", "Audio", "Video", "Pdf", "Mesh", "Nifti", "BioSequence", "BioStructure"})
+"""Types whose values may be paths, which `datasets` opens when a row is read: such a column is not read."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import posixpath
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from latentstore.errors import LatentStoreError, SourceError
 from latentstore.named_table import unknown_name
+from latentstore.sources.hub_images.own_files import OwnFiles
 from latentstore.sources.hub_images.paths import SNAPSHOT
+from latentstore.system.safe_paths import is_safe_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
     from latentstore.sources.interface import SourceRow
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+READ_BY = frozenset({"arrow", "cache", "csv", "imagefolder", "json", "parquet", "text", "webdataset"})
+"""Readers of `datasets` for files that name no other files, but in columns that are looked at here."""
+CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")
+"""What `datasets` reads of a folder to learn what is in it."""
+STATE_BYTES = 64 << 20
+"""Of a list of files that `save_to_disk` wrote: several hundred thousand names."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class Loaded:
     """How many rows each split is known or said to have; streams may lack it."""
     commit: str | None
     """What the Hub resolved, where that is known."""
+    files: OwnFiles
+    """What its rows may name."""
 
 
 @contextmanager
@@ -57,9 +70,13 @@ def is_streamed(row: SourceRow) -> bool:
 def load(row: SourceRow) -> Loaded:
     """The splits that the row wants; SourceError or UnknownNameError in one sentence where there are none."""
     folder = _local_folder(row.location)
+    files = OwnFiles.of(row, folder)
+    inner = posixpath.normpath(str(row.options.get("data_dir") or "."))
+    if inner != "." and not is_safe_path(inner):
+        raise SourceError(f"The source option data_dir={inner} is no folder inside {row.location!r}.")
     saved = folder and _saved_folder(folder, row)
     try:
-        loaded = _from_disk(saved, row) if saved else _built(folder or row.location, row)
+        loaded = _from_disk(saved, row, files) if saved else _built(folder or row.location, row, files)
     except LatentStoreError:
         raise
     except Exception as error:
@@ -88,41 +105,76 @@ def _saved_folder(folder: str, row: SourceRow) -> str:
     return inner if any(Path(inner, mark).is_file() for mark in marks) else ""
 
 
-def _from_disk(folder: str, row: SourceRow) -> Loaded:
+def _from_disk(folder: str, row: SourceRow, files: OwnFiles) -> Loaded:
     from datasets import DatasetDict, load_from_disk
 
+    _refuse_others_saved(folder, files)
     loaded = load_from_disk(folder)
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {str(loaded.split or "train"): loaded}
     chosen = {name: splits[name].with_format(None) for name in _wanted(row, list(splits))}
     lengths = {name: len(dataset) for name, dataset in chosen.items()}
     if is_streamed(row):
         chosen = {name: _raw(dataset.to_iterable_dataset()) for name, dataset in chosen.items()}
-    return Loaded(chosen, lengths, None)
+    return Loaded(chosen, lengths, None, files)
 
 
-def _built(location: str, row: SourceRow) -> Loaded:
+def _refuse_others_saved(folder: str, files: OwnFiles) -> None:
+    """SourceError where a folder that `save_to_disk` wrote lists files elsewhere, before `datasets` opens them."""
+    listed = Path(folder, "dataset_dict.json")
+    files.refuse_others([str(listed)])
+    names = _json(listed)["splits"] if listed.is_file() else ["."]
+    for split in [os.path.join(folder, str(name)) for name in names]:  # noqa: PTH118 - as `datasets` joins them
+        state = Path(split, "state.json")
+        files.refuse_others([split, str(state), str(Path(split, "dataset_info.json"))])
+        entries = _json(state)["_data_files"] if state.is_file() else []
+        files.refuse_others([os.path.join(split, str(entry["filename"])) for entry in entries])  # noqa: PTH118
+
+
+def _json(path: Path) -> Any:
+    with path.open("rb") as file:
+        return json.loads(file.read(STATE_BYTES))
+
+
+def _built(location: str, row: SourceRow, files: OwnFiles) -> Loaded:
     from datasets import DownloadConfig, load_dataset_builder
 
-    builder = load_dataset_builder(
-        location,
-        name=row.options.get("config"),
-        data_dir=row.options.get("data_dir"),
-        revision=row.revision,
-        download_config=DownloadConfig(disable_tqdm=True),
-    )
+    if files.folder:
+        files.refuse_others([str(Path(files.folder, name)) for name in CARDS])
+    with files.resolving():
+        builder = load_dataset_builder(
+            location,
+            name=row.options.get("config"),
+            data_dir=row.options.get("data_dir"),
+            revision=row.revision,
+            download_config=DownloadConfig(disable_tqdm=True),
+        )
+    # datasets names the builder of a repository by the commit, that of a folder by a shorter hash
+    commit = builder.hash if _COMMIT.fullmatch(str(builder.hash)) else None
+    data_files = [str(path) for paths in (builder.config.data_files or {}).values() for path in paths]
+    files = files.at(commit, data_files)
+    _refuse_other_readers(row, builder)
+    files.refuse_others(data_files, pictures=True)
     if is_streamed(row):
         splits = builder.as_streaming_dataset()
     else:
         builder.download_and_prepare()
         splits = builder.as_dataset()
-    # datasets names the builder of a repository by the commit, that of a folder by a shorter hash
-    commit = builder.hash if _COMMIT.fullmatch(str(builder.hash)) else None
     chosen = {name: splits[name] for name in _wanted(row, [str(name) for name in splits])}
     if is_streamed(row):
         chosen = {name: _raw(dataset) for name, dataset in chosen.items()}
     said = builder.info.splits or {}
     lengths = {name: said[name].num_examples for name in chosen if name in said and said[name].num_examples}
-    return Loaded(chosen, lengths, commit)
+    return Loaded(chosen, lengths, commit, files)
+
+
+def _refuse_other_readers(row: SourceRow, builder: Any) -> None:
+    """SourceError for a kind of files that may name others, which would be opened with no question asked."""
+    reader = type(builder).__module__.rpartition(".")[2]
+    if reader not in READ_BY:
+        raise SourceError(
+            f"{row.location!r} holds files that `datasets` reads as {reader}, which may lead to files elsewhere: "
+            f"expected {', '.join(sorted(READ_BY - {'cache'}))}; write it as Parquet first."
+        )
 
 
 def _raw(stream: Any) -> Any:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING
 
+from latentstore.errors import RequestError
 from latentstore.sources.hub_images.columns import columns_of
 from latentstore.sources.hub_images.loading import is_streamed, load, without_progress_bars
 from latentstore.sources.hub_images.splits import MapSplit, map_splits, stream_splits
+from latentstore.sources.inside import FOLLOW_LINKS
 from latentstore.sources.interface import OpenSource
 from latentstore.sources.naming import check_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from latentstore.sources.interface import SourceRow, SplitReader
 
-_OPTIONS = ("config", "data_dir", "splits", "image", "label", "streaming")
+_OPTIONS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("config", "data_dir", "image", "label"), (str, NoneType)),
+    **dict.fromkeys(("streaming", FOLLOW_LINKS), bool),
+    "splits": (str, list, tuple, NoneType),
+}
 
 
 def open_hub_images(row: SourceRow) -> OpenSource:
     """The images of the dataset `row.location`; options and rules are those of `latentstore.sources.hub_images`."""
     check_options(row, _OPTIONS)
+    for name, value in row.options.items():
+        parts = value if isinstance(value, (list, tuple)) else ()
+        if not isinstance(value, _OPTIONS[name]) or not all(isinstance(part, str) for part in parts):
+            raise RequestError(f"The option {name!r} of source {row.name!r} cannot be {value!r}.")
     with without_progress_bars():
         loaded = load(row)
         columns = columns_of(row, loaded.splits)
-        readers = stream_splits(row, loaded, columns) if is_streamed(row) else map_splits(row, loaded.splits, columns)
+        readers = stream_splits(row, loaded, columns) if is_streamed(row) else map_splits(row, loaded, columns)
     return OpenSource(
         splits=readers,
         listing=_listing(readers),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from latentstore.records import SkippedTile, Tile
     from latentstore.sources.hub_images.columns import Columns
     from latentstore.sources.hub_images.loading import Loaded
+    from latentstore.sources.hub_images.own_files import OwnFiles
     from latentstore.sources.interface import HeldPicture, SourceRow, SplitReader
 
 
@@ -27,9 +28,10 @@ class _HeldRow:
 
     name: str
     value: Any
+    files: OwnFiles
 
     def sha256(self) -> str:
-        return sha256_held(self.value)
+        return sha256_held(self.value, self.files)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class MapSplit:
 
     dataset: Any
     columns: Columns
+    files: OwnFiles
     ids: Sequence[str]
     paths: Sequence[str]
     by_place: bool
@@ -53,21 +56,22 @@ class MapSplit:
     def held(self, rows: Sequence[int]) -> Iterator[HeldPicture]:
         """What the dataset has at these places."""
         images = self.dataset.select_columns([self.columns.image])
-        return (_HeldRow(self.paths[row], images[int(row)][self.columns.image]) for row in rows)
+        return (_HeldRow(self.paths[row], images[int(row)][self.columns.image], self.files) for row in rows)
 
     def sizes(self) -> Iterator[tuple[int, int] | None]:
         """(height, width) of each picture, from its header."""
         images = self.dataset.select_columns([self.columns.image])
-        return (size_of(images[row][self.columns.image]) for row in range(len(images)))
+        return (size_of(images[row][self.columns.image], self.files) for row in range(len(images)))
 
     def read(self, rows: Sequence[int]) -> Iterator[Tile | SkippedTile]:
         """The pictures of these rows, in this order."""
-        return (tile_of(self.dataset[int(row)], self.columns, self.ids[row], self.paths[row]) for row in rows)
+        examples = ((row, self.dataset[int(row)]) for row in rows)
+        return (tile_of(held, self.columns, self.files, self.ids[row], self.paths[row]) for row, held in examples)
 
 
-def map_splits(row: SourceRow, splits: Mapping[str, Any], columns: Columns) -> dict[str, SplitReader]:
+def map_splits(row: SourceRow, loaded: Loaded, columns: Columns) -> dict[str, SplitReader]:
     """A reader of each split, with the ids of all its pictures."""
-    datasets = {name: _as_files(dataset, columns) for name, dataset in splits.items()}
+    datasets = {name: _as_files(dataset, columns) for name, dataset in loaded.splits.items()}
     paths = {name: _paths(dataset, columns.image, row.location) for name, dataset in datasets.items()}
     together = [path for members in paths.values() for path in members]
     ids = iter(ids_of(row, [path for path in together if path])) if all(together) else None
@@ -77,7 +81,7 @@ def map_splits(row: SourceRow, splits: Mapping[str, Any], columns: Columns) -> d
         own = [next(ids) for _ in places] if ids else places
         known = [printable(path or place) for path, place in zip(paths[name], places, strict=True)]
         by_place = ids is None or len(set(known)) < len(known)
-        readers[name] = MapSplit(dataset, columns, own, known, by_place)
+        readers[name] = MapSplit(dataset, columns, loaded.files, own, known, by_place)
     return readers
 
 
@@ -109,6 +113,7 @@ class _StreamSplit:
     name: str
     dataset: Any
     columns: Columns
+    files: OwnFiles
     location: str
     length: int
     by_place: bool = True
@@ -124,7 +129,7 @@ class _StreamSplit:
 
     def held(self, rows: Sequence[int]) -> Iterator[HeldPicture]:
         examples = self._examples(self._ascending(rows))
-        return (_HeldRow(self._path(found, row), found[self.columns.image]) for row, found in examples)
+        return (_HeldRow(self._path(found, row), found[self.columns.image], self.files) for row, found in examples)
 
     def read(self, rows: Sequence[int]) -> Iterator[Tile | SkippedTile]:
         return self._tiles(self._ascending(rows))
@@ -137,7 +142,7 @@ class _StreamSplit:
 
     def _tiles(self, rows: Sequence[int]) -> Iterator[Tile | SkippedTile]:
         for row, example in self._examples(rows):
-            yield tile_of(example, self.columns, numbered(self.name, row), self._path(example, row))
+            yield tile_of(example, self.columns, self.files, numbered(self.name, row), self._path(example, row))
 
     def _examples(self, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Each of these rows, and what the stream has of it."""
@@ -176,5 +181,5 @@ def stream_splits(row: SourceRow, loaded: Loaded, columns: Columns) -> dict[str,
         length = loaded.lengths.get(name)
         if not length:
             length = sum(1 for _ in rows_in(dataset.remove_columns([columns.image]), row.location))
-        readers[name] = _StreamSplit(name, _as_files(dataset, columns), columns, row.location, length)
+        readers[name] = _StreamSplit(name, _as_files(dataset, columns), columns, loaded.files, row.location, length)
     return readers

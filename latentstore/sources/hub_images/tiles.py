@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from latentstore.errors import BadImageError, SourceError
-from latentstore.image_decoding import DecodedImage, decode_image, image_size, read_picture
+from latentstore.errors import BadImageError
+from latentstore.image_decoding import DecodedImage, decode_image, image_size
 from latentstore.records import SkippedTile, Tile
 
 if TYPE_CHECKING:
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.sources.hub_images.columns import Columns
+    from latentstore.sources.hub_images.own_files import OwnFiles
 
 
-def tile_of(example: Mapping[str, Any], columns: Columns, name: str, path: str) -> Tile | SkippedTile:
+def tile_of(example: Mapping[str, Any], columns: Columns, files: OwnFiles, name: str, path: str) -> Tile | SkippedTile:
     """The tile of one row; a fault of the picture is a SkippedTile, a lost connection an error."""
     try:
-        content = _content(example[columns.image])
+        content = _content(example[columns.image], files)
         decoded = decode_image(content) if isinstance(content, bytes) else _from_array(content)
     except BadImageError as error:
         return SkippedTile(name, path, str(error))
@@ -38,39 +39,26 @@ def tile_of(example: Mapping[str, Any], columns: Columns, name: str, path: str) 
     )
 
 
-def sha256_held(value: Any) -> str:
+def sha256_held(value: Any, files: OwnFiles) -> str:
     """The ``source_sha256`` of what a row holds as its picture; empty where that cannot be read."""
     try:
-        content = _content(value)
+        content = _content(value, files)
         held = content if isinstance(content, bytes) else _from_array(content).pixels.tobytes()
     except BadImageError:
         return ""
     return hashlib.sha256(held).hexdigest()
 
 
-def _content(value: Any) -> bytes | NDArray[np.generic]:
+def _content(value: Any, files: OwnFiles) -> bytes | NDArray[np.generic]:
     """The bytes of the picture's file, or its pixels where the source holds no file."""
     import numpy as np
 
     if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else _file(value.get("path"))
+        path = value.get("path")
+        value = value["bytes"] if value.get("bytes") is not None else files.read(path) if path else None
     if value is None:
         raise BadImageError("there is no image in this row")
     return value if isinstance(value, bytes) else np.asarray(value)
-
-
-def _file(path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    if "://" not in path:
-        return read_picture(path)
-    from datasets.utils.file_utils import xopen
-
-    try:
-        with xopen(path, "rb") as file:
-            return bytes(file.read())
-    except Exception as error:
-        raise SourceError(f"The picture {path} cannot be fetched: {error}; run the same command again.") from error
 
 
 def _from_array(values: NDArray[np.generic]) -> DecodedImage:
@@ -91,12 +79,12 @@ def _from_array(values: NDArray[np.generic]) -> DecodedImage:
     return DecodedImage(np.ascontiguousarray(values, dtype=np.uint8), tuple(steps))
 
 
-def size_of(value: Any) -> tuple[int, int] | None:
+def size_of(value: Any, files: OwnFiles) -> tuple[int, int] | None:
     """(height, width) of the picture in one row, from its header; None where it is unreadable."""
-    if isinstance(value, dict) and value.get("bytes") is None and "://" not in (value.get("path") or "://"):
-        return image_size(value["path"])
+    if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
+        return files.size(value["path"])
     try:
-        content = _content(value)
+        content = _content(value, files)
         if isinstance(content, bytes):
             return image_size(content)
         height, width = _from_array(content).pixels.shape[:2]
