@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, Union, overload
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from latentstore.opening import download_store
 from latentstore.pixels import tiles_behind
 from latentstore.row_filter import columns_in, rows_where
 from latentstore.row_memory import Conversion
+from latentstore.row_numbers import array_of, row_number, row_numbers
 from latentstore.scalar_columns import columns_wanted, picked, tensor_or_list
 from latentstore.split_latents import SplitLatents
 from latentstore.views import IDENTITY
@@ -29,6 +29,7 @@ from latentstore.views import IDENTITY
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+    from torch.utils.data import ConcatDataset
 
     from latentstore.manifest import Manifest
     from latentstore.remote_store import RemoteStore
@@ -45,6 +46,8 @@ PIECE_BYTES = 1 << 20
 """Of stored latents that each thread reads and converts together: with what becomes of them they fit a core's cache."""
 DRAW, ALL = "draw", "all"
 Filter = str | Callable[[Mapping[str, Sequence[Any]]], Sequence[bool]]
+Rows = Union[Sequence[int], "NDArray[Any]", "torch.Tensor", slice]
+"""Rows by their numbers, or by a boolean for each."""
 
 
 @overload
@@ -292,33 +295,40 @@ class LatentDataset:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: SupportsIndex | slice) -> dict[str, Any]:
-        """The sample of this number, from the end where it is negative; of a slice, its samples as one batch."""
-        if isinstance(index, slice):
-            return self.batch(range(*index.indices(len(self))))
-        try:
-            number = operator.index(index)
-        except TypeError as error:
-            raise RequestError(
-                f"Expected the number of a row, or a slice, found {type(index).__name__}; ds.batch(numbers) gives "
-                "several rows."
-            ) from error
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"row {number} of a dataset of {len(self)} rows")
-        return self.__getitems__([number % len(self)])[0]
+    def __getitem__(self, index: SupportsIndex | Rows) -> dict[str, Any]:
+        """The sample of this number, from the end where it is negative; of several rows (see ``batch``), a batch.
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """These samples, read together."""
+        So a ``BatchSampler`` can be the ``sampler`` of a DataLoader with ``batch_size=None``.
+        """
+        try:
+            number = row_number(index, len(self))
+        except TypeError:
+            return self.batch(index)  # type: ignore[arg-type]  # which says what it takes
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, indices: Rows) -> list[dict[str, Any]]:
+        """These samples, read together; ``indices`` are those of ``batch``."""
         batch = self.batch(indices)
-        return [{name: values[i] for name, values in batch.items()} for i in range(len(indices))]
+        return [{name: values[i] for name, values in batch.items()} for i in range(len(batch["latent"]))]
+
+    def __add__(self, other: Any) -> ConcatDataset[Any]:
+        """Both, one behind the other, as torch does it."""
+        from torch.utils.data import ConcatDataset
+
+        return ConcatDataset([self, other])  # type: ignore[list-item]  # all that torch asks of a Dataset
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for index in range(len(self)):
             yield self[index]
 
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
-        """These samples as one batch: ``latent`` (N, C, h, w), numbers as tensors (N,), anything else as lists."""
-        rows = np.asarray(indices, dtype=np.int64)
+    def batch(self, indices: Rows) -> dict[str, Any]:
+        """These samples as one batch: ``latent`` (N, C, h, w), numbers as tensors (N,), anything else as lists.
+
+        ``indices`` are row numbers (a list, an array or tensor of any integer dtype, a range or a slice; negative ones
+        count from the end), or a boolean for each row. Anything else is refused (RequestError; IndexError beyond the
+        rows).
+        """
+        rows = row_numbers(indices, len(self))
         return self.reading(rows).batch(0, len(rows), _new)
 
     def reading(self, rows: NDArray[np.int64], drawn: tuple[int, int] | None = None) -> Reading:
@@ -439,7 +449,7 @@ class LatentDataset:
         if condition is None:
             return np.arange(total, dtype=np.int64)
         if callable(condition):
-            kept = np.asarray(condition({name: index[name] for name in self._store.schema.scalar_columns}), bool)
+            kept = _booleans(condition({name: index[name] for name in self._store.schema.scalar_columns}), total)
         else:
             kept = rows_where(condition, index, self.class_names)
         if kept.shape != (total,):
@@ -518,6 +528,15 @@ def _new(_: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     import torch
 
     return torch.empty(shape, dtype=dtype)
+
+
+def _booleans(found: object, rows: int) -> NDArray[np.bool_]:
+    """What a filter that is a function gave, which must be booleans: row numbers would be taken for them."""
+    kept = array_of(found)
+    if kept is None or kept.dtype != bool:
+        kind = type(found).__name__ if kept is None else kept.dtype
+        raise RequestError(f"Expected the filter to give a boolean for each of the {rows} rows, found {kind}.")
+    return kept
 
 
 def _in_words(condition: Filter, index: Mapping[str, Any]) -> str:

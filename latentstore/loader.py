@@ -14,6 +14,7 @@ from latentstore.epochs import SHUFFLES, balanced_weights, weighted
 from latentstore.errors import RequestError
 from latentstore.host_memory import available_memory
 from latentstore.row_memory import Recycled
+from latentstore.row_numbers import one_a_row
 
 if TYPE_CHECKING:
     import torch
@@ -255,9 +256,7 @@ def weights_of(
         if weights != BALANCED:
             raise RequestError(f"Expected weights to be one number a row, or {BALANCED!r}, found {weights!r}.")
         return balanced_weights(dataset.labels)
-    found = np.asarray(weights, np.float64)
-    if found.shape != (len(dataset),):
-        raise RequestError(f"Expected one weight for each of the {len(dataset)} rows, found shape {found.shape}.")
+    found = one_a_row(weights, len(dataset), "weight")
     if not np.isfinite(found).all() or (found < 0).any() or found.sum() <= 0:
         raise RequestError("Expected weights that are finite, not below zero and not all zero.")
     return found

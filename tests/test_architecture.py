@@ -30,7 +30,7 @@ FLOORS = [
     {"pixels", "quality"},
     {"manifest"},
     {"sources", "vaes"},
-    {"plan", "row_filter", "duplicates"},
+    {"plan", "row_filter", "row_numbers", "duplicates"},
     {"journal", "pictures", "safe_compute"},
     {"calibration"},
     {"shards", "card", "shard_totals", "quarantine"},
