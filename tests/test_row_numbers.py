@@ -123,8 +123,8 @@ def test_no_rows_are_a_batch_of_none(dataset: LatentDataset, asked: Any) -> None
 def test_filters_that_are_functions_give_booleans_and_nothing_else(drawn: Path) -> None:
     for found in ([5, 7], np.arange(ROWS), ["True"] * ROWS, [1.0] * ROWS, None):
         with pytest.raises(RequestError, match="Expected the filter to give a boolean for each of the 30 rows, found"):
-            load_latents(drawn, filter=lambda _, found=found: found)  # type: ignore[misc]
-    mask = torch.arange(ROWS) % 10 == 0
+            load_latents(drawn, filter=lambda _, found=found: found)
+    mask: Any = torch.arange(ROWS) % 10 == 0
     assert len(load_latents(drawn, filter=lambda _: mask)) == 3
 
 
