@@ -19,12 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from latentstore import SOURCES, VAES, BuildPlan, LatentDataset, build, cutmix, load_latents, mixup, open_store
-from latentstore.errors import UntrustedError
 from latentstore.records import Tile
 from latentstore.remeasure import Unavailable, originals_of
 
@@ -38,6 +36,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, nargs=2, default=(960, 64), metavar=("COUNT", "SIDE"))
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--trust", action="store_true", help="open the source that the dataset names, whatever it is")
     parser.add_argument("--mix", choices=MIXES, default="none")
     parser.add_argument("--seed", type=int, default=0, help="of the rows that are held out, and of the first network")
     parser.add_argument("--seeds", type=int, default=1, help="networks, of this seed and the next")
@@ -89,8 +88,8 @@ class Pictures:
 def pictures(part: LatentDataset, options: argparse.Namespace) -> tuple[Pictures, str]:
     """Those of a part's rows, and where they come from."""
     try:
-        originals = originals_of(open_store(options.location))
-    except (Unavailable, UntrustedError) as reason:
+        originals = originals_of(open_store(options.location), trust=options.trust)
+    except (Unavailable, ValueError) as reason:  # gone, or nobody said that it may be opened
         print(f"pixels are decoded from the latents: {reason}")
         decoded = [(part.decode(batch["latent"]) * 255).round().byte().cpu() for batch in part.loader(32)]
         return Pictures(torch.cat(decoded), part.labels, options.batch_size), "decoded"
@@ -127,7 +126,7 @@ def trained(classes: int, seed: int, options: Any, key: str, train: Iterable[Any
             mixed = MIXES[options.mix](batch, classes, name=key)
             inputs, labels = mixed[key].to(options.device), mixed["label"].to(options.device)
             loaded = time.perf_counter()
-            loss = F.cross_entropy(model(inputs), labels, label_smoothing=0.1)
+            loss = nn.functional.cross_entropy(model(inputs), labels, label_smoothing=0.1)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
