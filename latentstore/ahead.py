@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,12 +14,17 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def ahead(
-    items: Iterable[Item], size: int, *, inside: Callable[[], AbstractContextManager[object]] = nullcontext
+    items: Iterable[Item],
+    size: int,
+    *,
+    inside: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ending: Callable[[], bool] = sys.is_finalizing,
 ) -> Generator[Item, None, None]:
     """The same items in the same order, made in a thread while the ones before are used; at most ``size`` wait.
 
     Whatever the items raise is raised here, at their place. ``inside`` gives a context that the thread enters first.
-    Where nobody takes more items, the thread ends after the item that it is working on, and is waited for.
+    Where nobody takes more items, the thread ends after the item that it is working on, and is waited for; not where
+    the interpreter is ``ending``, which has stopped its threads for good.
     """
     queue: Queue[tuple[str, object]] = Queue(size)
     stopped = threading.Event()
@@ -33,9 +39,10 @@ def ahead(
                 raise found  # type: ignore[misc]  # what the thread caught
             yield found  # type: ignore[misc]  # what the thread took from the items
     finally:
-        stopped.set()
-        _drain(queue)
-        thread.join()
+        if not ending():
+            stopped.set()
+            _drain(queue)
+            thread.join()
 
 
 def _fill(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
@@ -14,7 +15,11 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 
 def behind(
-    items: Iterable[Item], size: int, work: Callable[[Iterator[Item]], Iterator[Found]]
+    items: Iterable[Item],
+    size: int,
+    work: Callable[[Iterator[Item]], Iterator[Found]],
+    *,
+    ending: Callable[[], bool] = sys.is_finalizing,
 ) -> Generator[Found, None, None]:
     """What ``work`` gives for the items, which are made here while it works, in a thread, on those before.
 
@@ -22,7 +27,7 @@ def behind(
     Whatever the items or the work raise is raised here; of both, what the work raised. Where the items end with an
     error, or nobody takes more results, the work still gets the items that were made until then (unless it is
     interrupted once more); when it asks for another one it is stopped, and is always waited for, so that all it has
-    open is closed.
+    open is closed; not where the interpreter is ``ending``, which has stopped its threads for good.
     """
     line = _Line(size, work)
     try:
@@ -39,7 +44,8 @@ def behind(
         line.raise_what_came_before(error)
         raise
     finally:
-        line.stop()
+        if not ending():
+            line.stop()
 
 
 class _Stopped(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -430,10 +431,17 @@ class _Filling:
         return batch
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Generator[Result, None, None]:
+def in_threads(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    *,
+    ending: Callable[[], bool] = sys.is_finalizing,
+) -> Generator[Result, None, None]:
     """What ``work`` makes of each item, in their order; up to ``ahead`` are made before they are asked for.
 
-    What it raises is raised at its place. Where nobody takes more, those that were begun are waited for.
+    What it raises is raised at its place. Where nobody takes more, those that were begun are waited for. While the
+    interpreter is ``ending`` there are no new threads, and nothing is left of them to wait for.
     """
     if not ahead:
         yield from (work(item) for item in items)
@@ -442,13 +450,24 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], ahead: int
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
-            waiting.append(executor.submit(work, item))
+            waiting.append(_begun(executor, work, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        if not ending():
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _begun(executor: ThreadPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Work that a thread does; this one, where the interpreter begins to end while some thread of the user goes on."""
+    try:
+        return executor.submit(work, item)
+    except RuntimeError:
+        done: Future[Result] = Future()
+        done.set_result(work(item))
+        return done
 
 
 def _part(stored: NDArray[np.uint8]) -> RowPart:
