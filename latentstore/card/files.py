@@ -78,6 +78,6 @@ def scores_of(root: Path, manifest: Manifest) -> Sequence[float | None] | None:
     if "psnr" not in manifest.metrics or not path.is_file():
         return None
     try:
-        return CONTAINERS[manifest.storage.container].read_index(path, ["psnr"])["psnr"]
+        return CONTAINERS[manifest.storage.container].read_index(path, ["psnr"], manifest.rows)["psnr"]
     except (StoreError, OSError, ValueError, KeyError):  # another config's, and `verify` says what is wrong with it
         return None
