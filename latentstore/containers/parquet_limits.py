@@ -34,7 +34,7 @@ FREE_BYTES = 16 << 20
 """That may become of any file."""
 GROWTH = 1000
 """Times its bytes that may become of a file besides: of honest ones, a tenth of that does at most."""
-LATENT_GROWTH = 8
+LATENT_GROWTH = 16
 """Times its numbers that decoding the latents of a row group may take: levels, offsets of lists, pages."""
 MOST_PAGES = 1 << 18
 """That are gone through: at 20,000 rows each, five billion values."""
@@ -44,10 +44,10 @@ SMALL_DICTIONARY = 1 << 20
 """Bytes that may become of a dictionary in whose texts nobody looks for the longest."""
 
 BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE, BYTE_ARRAY, FIXED = range(8)
-WIDTHS = {BOOLEAN: 1, INT32: 4, INT64: 8, INT96: 12, FLOAT: 4, DOUBLE: 8, BYTE_ARRAY: 8}
-"""Bytes in memory of a value of each physical type; of a text, what it takes besides its bytes."""
-FIXED_WIDTH = 32
-"""Of a value of fixed length, at least: short decimals become long ones."""
+TEXT_WIDTH = 8
+"""Bytes that a text takes besides its own."""
+WIDTHS = {BOOLEAN: 1, INT32: 4, INT64: 8, INT96: 12, FLOAT: 4, DOUBLE: 8, BYTE_ARRAY: TEXT_WIDTH}
+"""Bytes of a value of each physical type that has one length."""
 NESTED_WIDTH = 16
 """Of a value in lists or structs, besides: levels, and where lists begin."""
 DICTIONARY_ENCODINGS, PREFIX_ENCODING = frozenset({2, 8}), 7
@@ -111,9 +111,9 @@ class CheckedParquet:
         chunks, end = [], 0
         for number, group in enumerate(self.footer.groups):
             first, end = end, end + group.rows
-            if first < stop and start < end:
-                found = self.of_group(number, name)
-                chunks += found.slice(max(0, start - first), min(end, stop) - max(first, start)).chunks
+            low, high = max(first, start), min(end, stop)
+            if low < high:
+                chunks += self.of_group(number, name).slice(low - first, high - low).chunks
         return pa.chunked_array(chunks, self.file.schema_arrow.field(name).type)
 
     def of_group(self, number: int, name: str, room: Room | None = None) -> pa.ChunkedArray:
@@ -127,11 +127,13 @@ class CheckedParquet:
         if not leaves:
             message = f"a row group lacks its column {name!r}"
             raise ValueError(message)
-        room.take(group.rows * slots_of(self.file.schema_arrow.field(name).type) * WIDTHS[DOUBLE])
+        kind = self.file.schema_arrow.field(name).type
+        width = width_of(kind)
+        room.take(group.rows * slots_of(kind) * width)
         start, stop = min(leaf.start for leaf in leaves), max(leaf.start + leaf.bytes for leaf in leaves)
         content = memoryview(self._read(start, stop))
         for leaf in leaves:
-            check_pages(content[leaf.start - start :][: leaf.bytes], leaf, room)
+            check_pages(content[leaf.start - start :][: leaf.bytes], leaf, room, width)
 
 
 def _agree(footer: Footer, metadata: Any) -> bool:
@@ -154,9 +156,23 @@ def slots_of(kind: pa.DataType) -> int:
     return max(1, inner) * (kind.list_size if pa.types.is_fixed_size_list(kind) else 1)
 
 
-def check_pages(content: memoryview, leaf: LeafChunk, room: Room) -> None:
-    """ValueError unless these are the pages that the footer says, and ``room`` is enough for what becomes of them."""
-    width = max(leaf.width, FIXED_WIDTH) if leaf.kind == FIXED else WIDTHS[leaf.kind]
+def width_of(kind: pa.DataType) -> int:
+    """Bytes in memory of a value of this type, or of the widest in it; of a text, what it takes besides its bytes."""
+    inner = [width_of(kind.field(place).type) for place in range(kind.num_fields)]
+    if inner:
+        return max(inner)
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:  # not fixed
+        return TEXT_WIDTH
+
+
+def check_pages(content: memoryview, leaf: LeafChunk, room: Room, width: int) -> None:
+    """ValueError unless these are the pages that the footer says, and ``room`` is enough for what becomes of them.
+
+    ``width`` is that of a value in memory, if it is more than in the file.
+    """
+    width = max(width, leaf.width, WIDTHS.get(leaf.kind, 0))
     room.take(leaf.values * (width + (NESTED_WIDTH if leaf.nested else 0)))
     values = longest = at = 0
     while at < len(content):

@@ -14,8 +14,8 @@ TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range
 """Kinds of values: the low half of the byte before a field."""
 DEEPEST = 16
 """Values in values: Parquet has eight."""
-MOST_VALUES = 1 << 21
-"""Of one struct with all that is in it. A row group of 15 columns has about 450, so these are thousands of them."""
+MOST_VALUES = 1 << 20
+"""Of one struct with all that is in it. A row group of 15 columns has about 450, so these are two thousand of them."""
 LONGEST_INTEGER = 10
 """Bytes: of 64 bits, seven in each."""
 
