@@ -85,11 +85,9 @@ class CheckedParquet:
         """
         import pyarrow.parquet as pq
 
-        self._read, size = _access(source)
+        self._read, size, source = _access(source)
         self.footer = known[0] if known else footer_read(self._read, size)
-        self.file = pq.ParquetFile(
-            source, metadata=known and known[1], memory_map=True, page_checksum_verification=checksums
-        )
+        self.file = pq.ParquetFile(source, metadata=known and known[1], page_checksum_verification=checksums)
         if known is None and not _agree(self.footer, self.file.metadata):
             raise no_footer()
         self._room = Room(FREE_BYTES + GROWTH * size)
@@ -215,17 +213,19 @@ def _decompressed(page: memoryview, header: PageHeader, codec: int) -> memoryvie
     return memoryview(pa.decompress(page, decompressed_size=header.decoded_bytes, codec=CODECS[codec]))
 
 
-def _access(source: Path | BinaryIO) -> tuple[Read, int]:
-    """How to read a file, and its bytes."""
+def _access(source: Path | BinaryIO) -> tuple[Read, int, Any]:
+    """How to read a file, how many bytes it has, and what pyarrow reads it by; a file is mapped once for both."""
+    import pyarrow as pa
+
     if isinstance(source, Path):
         content = mapped_bytes(source)
-        return (lambda start, stop: content[start:stop]), len(content)
+        return (lambda start, stop: content[start:stop]), len(content), pa.BufferReader(pa.py_buffer(content))
 
     def read(start: int, stop: int) -> bytes:
         source.seek(start)
         return source.read(stop - start)
 
-    return read, source.seek(0, io.SEEK_END)
+    return read, source.seek(0, io.SEEK_END), source
 
 
 def mapped_bytes(path: Path) -> memoryview:
