@@ -21,10 +21,10 @@ FLOORS = [
     | {"fast_jpeg", "build_progress", "garbage", "freed_memory", "behind"},
     {"system"},
     {"retries", "named_table", "json_records", "records", "locations", "statistics", "entropy", "augment"}
-    | {"decoded_pictures", "scenes"},
+    | {"decoded_pictures", "scenes", "http_connections"},
     {"normalisation", "image_decoding", "hub", "storage", "metrics", "containers", "value_counts", "views"},
     {"locks", "build_profile"},
-    {"http_connections", "fsspec_files"},
+    {"fsspec_files"},
     {"http_files", "fsspec_writing"},
     {"remote_files"},
     {"pixels", "quality"},
