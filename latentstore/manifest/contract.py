@@ -11,7 +11,7 @@ from typing import Any
 
 from latentstore.containers.interface import ShardSchema
 from latentstore.errors import ManifestError, NotSealedError
-from latentstore.json_records import ONLY_WHERE_SET, parse, plain
+from latentstore.json_records import ONLY_WHERE_SET, Side, Thumbnail, parse, plain
 from latentstore.manifest.build_records import BuildInfo, Environment
 from latentstore.manifest.checks import check
 from latentstore.manifest.names import FILE_NAME, preview_name
@@ -36,7 +36,7 @@ class Manifest:
 
     format_version: str
     config: str
-    latent_shape: tuple[int, int, int]
+    latent_shape: tuple[Side, Side, Side]
     posterior: str
     """What is stored of the encoder's posterior: ``mean``, or ``sample`` where a study is reproduced."""
     source: SourceInfo
@@ -55,7 +55,7 @@ class Manifest:
     build: BuildInfo
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Type of each column passed through from the source, in the words of `datasets`."""
-    thumbnail: int = field(default=0, metadata=ONLY_WHERE_SET)
+    thumbnail: Thumbnail = field(default=0, metadata=ONLY_WHERE_SET)
     """Longest side of the thumbnails in pixels (a smaller picture keeps its size); 0: there is no such column."""
     digest: str = field(default="", compare=False)
     """sha256 of the manifest's own text with this empty; empty until it is written."""

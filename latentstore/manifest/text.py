@@ -37,7 +37,7 @@ def contents(text: str) -> Any:
 def check_version(data: object) -> None:
     """Raise UnsupportedVersionError for another major version; warn of a newer minor one."""
     found = data.get("format_version") if isinstance(data, Mapping) else None
-    if not isinstance(found, str) or not re.fullmatch(r"\d+\.\d+", found):
+    if not isinstance(found, str) or not re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", found):
         raise ManifestError(f"expected a version such as {FORMAT_VERSION!r}, found {found!r}", field="format_version")
     major, minor = (int(part) for part in found.split("."))
     own_major, own_minor = (int(part) for part in FORMAT_VERSION.split("."))
