@@ -162,7 +162,8 @@ class LatentStore:
 def open_local_store(root: Path, config: str | None = None) -> LatentStore:
     """Open a sealed dataset: a repository's folder (with ``config`` where it holds several), or a config's own folder.
 
-    Raises NotSealedError, ManifestError or RequestError with one clear sentence.
+    The latter may have been renamed; the folder of a config in a repository is called like it. Raises NotSealedError,
+    ManifestError or RequestError with one clear sentence.
     """
     if not root.exists():
         raise StoreError(f"There is no folder {str(root)!r}.")
@@ -172,7 +173,7 @@ def open_local_store(root: Path, config: str | None = None) -> LatentStore:
             raise unknown_name("config", str(config), [manifest.config])
         return _opened(root, manifest)
     folder = root / _chosen(root, config)
-    return _opened(folder, Manifest.read(folder))
+    return _opened(folder, Manifest.read(folder).of_folder(folder.name))
 
 
 def local_configs(root: Path) -> list[str]:

@@ -64,7 +64,7 @@ def sealed_configs(root: Path) -> list[Manifest]:
     found = []
     for path in sorted(root.glob(f"*/{FILE_NAME}")):
         try:
-            manifest = Manifest.read(path.parent)
+            manifest = Manifest.read(path.parent).of_folder(path.parent.name)
         except StoreError:
             continue
         if manifest.storage.container in CONTAINERS:

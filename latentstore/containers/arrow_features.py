@@ -117,7 +117,7 @@ def _value_type(dtype: str, column: str) -> pa.DataType:
 
     try:
         found = _parsed(dtype)
-    except (ValueError, OverflowError, pa.ArrowException) as error:
+    except (ValueError, OverflowError, KeyError, pa.ArrowException) as error:
         message = f"Column {column!r} of the source has type {dtype!r}, which latentstore cannot pass through."
         raise RequestError(message) from error
     return found

@@ -24,10 +24,11 @@ from latentstore.manifest.records import (
     StorageInfo,
     VaeInfo,
 )
-from latentstore.manifest.text import check_version, contents, digest_of, with_digest
+from latentstore.manifest.text import LARGEST_TEXT, check_version, contents, digest_of, with_digest
 from latentstore.normalisation import Normalisation
 from latentstore.pixels import Preparation
 from latentstore.quality import MetricSummary
+from latentstore.system.plain_files import read_file
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Manifest:
         """The manifest of a config folder; NotSealedError where there is none, ManifestError where it is wrong."""
         path = folder / FILE_NAME
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = read_file(path, LARGEST_TEXT).decode("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             raise NotSealedError(f"{folder} has no {FILE_NAME}, so it is not a complete latent dataset.") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -121,6 +122,12 @@ class Manifest:
         manifest = parse(cls, data)
         manifest.validate()
         return manifest
+
+    def of_folder(self, name: str) -> Manifest:
+        """Itself; ManifestError unless its config is called like the folder of a repository that it lies in."""
+        if self.config != name:
+            raise ManifestError(f"expected {name!r}, the name of its folder, found {self.config!r}", field="config")
+        return self
 
     def to_json(self) -> str:
         """JSON text, the same for the same manifest; it ends with its own digest."""

@@ -156,7 +156,7 @@ class SizeLedger:
     """3 bytes a pixel; a picture or tile that is stored in several views counts once."""
     source_bytes: Count | None
     """The source's own files, each counted once; null where there are none."""
-    payload_bytes: Count
+    payload_bytes: Some
     """Stored numbers before compression."""
     entropy_bytes: Count
     """Order-0 entropy of the stored numbers, per channel, byte place and shard: what a coder that sees one number at a

@@ -13,6 +13,11 @@ from typing import Any
 from latentstore.errors import ManifestError, UnsupportedVersionError
 from latentstore.manifest.names import FORMAT_VERSION
 
+LARGEST_TEXT = 256 << 20
+"""Bytes of a manifest."""
+MOST_VALUES = 1 << 23
+"""In it: with five of each, it can list a million skipped pictures."""
+
 
 def with_digest(data: Mapping[str, Any]) -> str:
     """The text of a manifest with this content, ended by its digest."""
@@ -28,6 +33,8 @@ def digest_of(text: str, stated: str) -> str:
 
 def contents(text: str) -> Any:
     """What the JSON text holds; ManifestError where it is none, or has numbers that JSON or a float cannot hold."""
+    if len(text) > LARGEST_TEXT or sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise ManifestError(f"has more than {LARGEST_TEXT:,} bytes, or {MOST_VALUES:,} values")
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
