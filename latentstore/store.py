@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from latentstore.containers.interface import CORE_COLUMNS
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, RequestError, StoreError, WrongVaeError
 from latentstore.hashing import sha256_of
@@ -108,6 +109,22 @@ class LatentStore:
     def index(self, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """Scalar columns of every row of every split, with ``split``, ``shard`` and ``row``."""
         return self.container.read_index(self._index_for(columns), columns, self.manifest.rows)
+
+    def checked_index(self, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+        """The same; DamagedShardError unless they are rows of the manifest's shards, with all that every row has."""
+        index, path = self.index(columns), self.at(self.manifest.index.path)
+        splits = self.manifest.splits
+        listed = {
+            "split": (name for name, info in splits.items() for _ in range(info.rows)),
+            "shard": (shard.path for info in splits.values() for shard in info.shards for _ in range(shard.rows)),
+        }
+        if any(name in index and index[name] != list(wanted) for name, wanted in listed.items()):
+            raise DamagedShardError(f"Index {path} does not list the rows of the manifest's shards.")
+        for name in set(index) & set(CORE_COLUMNS) - {"label"}:
+            if None in index[name]:
+                row = index[name].index(None)
+                raise DamagedShardError(f"Index {path} has no {name} in row {row}, which every row must have.")
+        return index
 
     def index_of_split(self, split: str, columns: Sequence[str]) -> dict[str, Any]:
         """Columns of every row of one split, numbers as arrays; see ``ContainerRow.index_arrays``."""

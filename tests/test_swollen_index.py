@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forged import forge_index
 from scenes import plan
 
 from latentstore import CHECKS, Manifest, build, convert, load_latents, open_store, verify
@@ -71,3 +72,27 @@ def test_a_card_is_written_without_its_scores(swollen: Path) -> None:
     manifest = Manifest.read(swollen / CONFIG)
     assert "psnr" in manifest.metrics
     assert scores_of(swollen, manifest) is None
+
+
+LIES: dict[str, tuple[str, Any, str]] = {
+    "another split": ("split", "test", "does not list the rows of the manifest's shards."),
+    "another shard": ("shard", "train-00001-of-00003.parquet", "does not list the rows of the manifest's shards."),
+    "no height": ("height", None, "has no height in row 2, which every row must have."),
+    "no id": ("id", None, "has no id in row 2, which every row must have."),
+    "no path": ("source_path", None, "has no source_path in row 2, which every row must have."),
+    "no size": ("source_bytes", None, "has no source_bytes in row 2, which every row must have."),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_an_index_that_lies_of_a_row_is_not_converted_or_added_to(drawn: Path, tmp_path: Path, lie: str) -> None:
+    root = Path(shutil.copytree(drawn, tmp_path / "repository"))
+    column, value, sentence = LIES[lie]
+    forge_index(root / CONFIG, lambda index: {**index, column: [*index[column][:2], value, *index[column][3:]]})
+    for command in ("convert", "append"):
+        if command == "append" and column in ("shard", "height", "source_bytes"):
+            continue  # it needs none of these
+        with pytest.raises(DamagedShardError) as caught:
+            COMMANDS[command](root)
+        assert str(caught.value) == f"Index {root / CONFIG / INDEX} {sentence}"
+    assert not (tmp_path / "other" / CONFIG / "manifest.json").exists()
