@@ -7,7 +7,6 @@ a field can have (``Count``, ``Side``, ...); ``check_ranges`` looks whether a re
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -64,15 +63,6 @@ Thumbnail = Annotated[int, Within(0, 1024)]
 """Pixels along the longest side, or none."""
 Ratio = Annotated[float, Within(1e-12, 1e30)]
 """What somebody divides by."""
-
-
-def from_text(text: str | bytes) -> Any:
-    """What JSON text holds; ValueError where it is none, or has lists in lists without end."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        message = "lists or objects lie too deep in each other"
-        raise ValueError(message) from None
 
 
 def parse(record: type[Record], data: object) -> Record:

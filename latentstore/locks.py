@@ -134,7 +134,7 @@ def holder_of(path: Path) -> Holder | None:
     """Who wrote his name into a lock file; he may have ended since."""
     try:
         return parse(Holder, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ManifestError):
+    except (OSError, ValueError, RecursionError, ManifestError):
         return None
 
 

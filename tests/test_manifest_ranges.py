@@ -16,14 +16,14 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from click.testing import CliRunner
+from latentstore_cli.main import main
 from strategies import Path_, example, leaves, replaced
 
-from cli.main import main
 from latentstore import load_latents, open_store, verify
 from latentstore.containers.arrow_features import arrow_type
 from latentstore.errors import FetchError, ManifestError, RequestError, StoreError
 from latentstore.fsspec_files import FsspecFolder
-from latentstore.json_records import DEEPEST, Within, check_ranges, from_text
+from latentstore.json_records import DEEPEST, Within, check_ranges
 from latentstore.manifest import Manifest, with_digest
 from latentstore.manifest import text as manifest_text
 from latentstore.system.plain_files import read_file
@@ -295,12 +295,6 @@ def test_a_manifest_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("latentstore.manifest.contract.LARGEST_TEXT", 1000)
     with pytest.raises(ManifestError, match="bytes, expected 1,000 at most"):
         Manifest.read(tmp_path)
-
-
-def test_brackets_without_end_are_no_json() -> None:
-    with pytest.raises(ValueError, match="lists or objects lie too deep in each other"):
-        from_text("[" * 100_000)
-    assert from_text('{"a": [1]}') == {"a": [1]}
 
 
 @pytest.mark.parametrize("version", ["1." + "9" * 5000, "9" * 5000 + ".0", "\uff11.0"])
