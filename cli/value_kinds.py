@@ -150,7 +150,7 @@ class Assignment(Kind):
             self.fail(f"expected KEY=VALUE such as count=64, found {value!r}.", param, ctx)
         try:
             return key, json.loads(text, parse_constant=str)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # also of thousands of digits or brackets
             return key, text
 
 

@@ -86,7 +86,7 @@ def growth_of(ready: OpenedPlan, folder: Path) -> Growth | None:
     store = open_local_store(folder)
     _refuse_newer_format(store)
     _refuse_other_plan(ready, store)
-    known = known_pictures(store.manifest, store.index(KNOWN_BY))
+    known = known_pictures(store.manifest, store.checked_index(KNOWN_BY))
     try:
         new = {split: _new(store, split, reader, known.get(split, ())) for split, reader in ready.source.splits.items()}
         recalled = recall(store.manifest, known, ready.source)

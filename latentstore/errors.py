@@ -84,6 +84,14 @@ class NotSealedError(StoreError):
     """There is no manifest, so the dataset is not complete (or is none)."""
 
 
+LONGEST_MESSAGE, LONGEST_FIELD = 1000, 200
+"""Letters of what a manifest has, in a sentence about it."""
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 class ManifestError(StoreError):
     """A field of the manifest is wrong.
 
@@ -96,7 +104,8 @@ class ManifestError(StoreError):
         self.field = field
 
     def __str__(self) -> str:
-        return f"manifest field '{self.field}': {self.message}" if self.field else f"manifest: {self.message}"
+        where = f"manifest field '{_short(self.field, LONGEST_FIELD)}'" if self.field else "manifest"
+        return f"{where}: {_short(self.message, LONGEST_MESSAGE)}"
 
     def inside(self, parent: str) -> ManifestError:
         """The same error, with the name of the enclosing field put before its path."""

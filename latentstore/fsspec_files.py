@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from latentstore.errors import FetchError, MissingFileError, RequestError
@@ -21,6 +22,8 @@ class FsspecFolder:
         self._patience = patience or Patience()
         self._files, root = _opened(url)
         self._root = root.rstrip("/")
+        protocols = self._files.protocol
+        self._is_local = "file" in ([protocols] if isinstance(protocols, str) else protocols)
         self.name = url.rstrip("/")
         """The URL, for messages."""
 
@@ -57,6 +60,7 @@ class FsspecFolder:
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """The bytes of a file from ``start`` to before ``stop``; FetchError where it does not have all of them."""
         path = f"{self._root}/{name}"
+        self._refuse_no_file(name)
         found = self._tried(name, lambda: bytes(self._files.cat_file(path, start=start, end=stop)))
         if len(found) != stop - start:
             message = (
@@ -67,7 +71,14 @@ class FsspecFolder:
 
     def size(self, name: str) -> int:
         """Bytes of a file."""
+        self._refuse_no_file(name)
         return self._tried(name, lambda: int(self._files.size(f"{self._root}/{name}")))
+
+    def _refuse_no_file(self, name: str) -> None:
+        """FetchError for a pipe or a device of this machine, which would be waited for."""
+        path = Path(self._root) / name
+        if self._is_local and path.exists() and not (path.is_file() or path.is_dir()):
+            raise FetchError(f"{self.at(name)} is a pipe or a device, expected a file.")
 
     def _tried(self, name: str, read: Callable[[], Result]) -> Result:
         def attempt() -> Result:

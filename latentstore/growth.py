@@ -232,7 +232,7 @@ def refuse_moved(manifest: Manifest, split: str, pictures: Sequence[KnownPicture
 def recalled_reader(plan: BuildPlan, store: LatentStore, opened: OpenSource) -> PictureReader:
     """The pictures of all planned rows of a dataset that was added to; LookupError as in ``recall``."""
     manifest = store.manifest
-    found = recall(manifest, known_pictures(manifest, store.index(KNOWN_BY)), opened)
+    found = recall(manifest, known_pictures(manifest, store.checked_index(KNOWN_BY)), opened)
     _, height, width = manifest.latent_shape
     rows = PlannedRows(
         splits=found.splits,

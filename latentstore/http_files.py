@@ -6,20 +6,20 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from latentstore.errors import FetchError, MissingFileError
-from latentstore.http_connections import HttpConnections, origin_of
+from latentstore.http_connections import HttpConnections, RedirectError, drain, origin_of
 from latentstore.retries import PassingError, Patience
 from latentstore.version import __version__
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-REDIRECTS_IN_A_ROW = 5
 MISSING = frozenset({404, 410})
 FORBIDDEN = frozenset({401, 403})
 WHOLE, PART, NOT_THERE = 200, 206, 416
 PIECE_BYTES = 256 << 10
+LONGEST_COUNT = 16
+"""Digits of a number of bytes."""
 
 
 class HttpFolder:
@@ -83,9 +83,11 @@ class HttpFolder:
 
         def attempt() -> bytes:
             try:
-                with self._answer(name, start + len(found), stop) as response:
+                with self._answer(name, start + len(found), stop, at_most) as response:
                     _fill(found, response, self._accepted(name, response, start, stop, found), at_most, self.at(name))
-            except (OSError, HTTPException) as error:
+            except RedirectError as error:
+                raise FetchError(f"{self.at(name)} {error}: it is not read.") from error
+            except (OSError, HTTPException, ValueError) as error:  # the last of http.client, of a body in odd pieces
                 reason = str(error) or type(error).__name__
                 raise PassingError(f"the connection failed ({reason})") from error
             return bytes(found)
@@ -110,39 +112,35 @@ class HttpFolder:
             if end > total:
                 raise _too_short(self.at(name), total, end)
             return end - start
-        length = response.getheader("Content-Length")
-        if stop is not None and (start > 0 or length is None or int(length) != stop):
+        length = _content_length(response, self.at(name))
+        if stop is not None and (start > 0 or length != stop):
             raise FetchError(
                 f"{self.at(name)}: the server sent the whole file where bytes {start} to {stop - 1} were asked for, so "
                 "rows cannot be streamed from it: use a server that answers range requests, or download the dataset."
             )
         found.clear()  # whoever goes on with no ranges begins again
         if length is not None:
-            self._sizes[name] = int(length)
-        return None if length is None else int(length)
+            self._sizes[name] = length
+        return length
 
     @contextmanager
-    def _answer(self, name: str, start: int, stop: int | None) -> Iterator[HTTPResponse]:
+    def _answer(self, name: str, start: int, stop: int | None, at_most: int) -> Iterator[HTTPResponse]:
         """An answer with a body to read; PassingError or FetchError for any other."""
         parts = self._parts
         own = urlunsplit(parts._replace(path=f"{parts.path}/{quote(name)}"))
-        url, moved = self._moved.get(name, own), 0
-        while True:
-            with self._connections.get(url, self._asking(url, own, start, stop)) as response:
-                if response.status in (WHOLE, PART):
-                    if url != own:
-                        self._moved[name] = url
-                    yield response
-                    return
-                place = response.getheader("Location")
-                response.read()
-                if response.status not in REDIRECTS or place is None:
-                    if self._moved.pop(name, None) is not None:  # such addresses expire
-                        raise PassingError(f"its address moved (HTTP {response.status})")
-                    raise self._refusal(name, response, stop)
-            url, moved = urljoin(url, place), moved + 1
-            if moved > REDIRECTS_IN_A_ROW or urlsplit(url).scheme not in ("http", "https"):
-                raise FetchError(f"{self.at(name)} is redirected {moved} times, at last to {url.split('?')[0]}.")
+        asked = self._connections.followed(
+            self._moved.get(name, own), lambda url: self._asking(url, own, start, stop), at_most
+        )
+        with asked as (url, response):
+            if response.status in (WHOLE, PART):
+                if url != own:
+                    self._moved[name] = url
+                yield response
+                return
+            drain(response)
+            if self._moved.pop(name, None) is not None:  # such addresses expire
+                raise PassingError(f"its address moved (HTTP {response.status})")
+            raise self._refusal(name, response, stop)
 
     def _asking(self, url: str, own: str, start: int, stop: int | None) -> dict[str, str]:
         asked = {"User-Agent": f"latentstore/{__version__}", "Accept-Encoding": "identity"}
@@ -160,9 +158,10 @@ class HttpFolder:
             message = f"{url} may not be read (HTTP {status}): log in, or check the token that is sent."
             return FetchError(self._forbidden or message)
         if status == NOT_THERE:
-            total = (response.getheader("Content-Range") or "").rpartition("/")[2]
+            total = _count((response.getheader("Content-Range") or "").rpartition("/")[2])
             return _too_short(url, total, stop)
-        return FetchError(f"{url} cannot be read: the server answers HTTP {status} {response.reason}.")
+        reason = "".join(letter for letter in response.reason[:100] if letter.isprintable())
+        return FetchError(f"{url} cannot be read: the server answers HTTP {status} {reason}.")
 
 
 def _fill(found: bytearray, response: HTTPResponse, wanted: int | None, at_most: int, url: str) -> None:
@@ -182,13 +181,27 @@ def _fill(found: bytearray, response: HTTPResponse, wanted: int | None, at_most:
 
 def _content_range(response: HTTPResponse, url: str) -> tuple[int, int]:
     """First byte and size of the whole file, as the header says."""
-    text = response.getheader("Content-Range") or ""
+    text = (response.getheader("Content-Range") or "")[:100]
     unit, _, rest = text.partition(" ")
     span, _, total = rest.partition("/")
-    first = span.partition("-")[0]
-    if unit != "bytes" or not first.isdecimal() or not total.isdecimal():
+    first, size = _count(span.partition("-")[0]), _count(total)
+    if unit != "bytes" or first is None or size is None:
         raise FetchError(f"{url}: the server sent a part of the file and did not say which (Content-Range: {text!r}).")
-    return int(first), int(total)
+    return first, size
+
+
+def _content_length(response: HTTPResponse, url: str) -> int | None:
+    """Bytes of the body, as the header says; None where there is none."""
+    text = response.getheader("Content-Length")
+    if text is None or (length := _count(text)) is not None:
+        return None if text is None else length
+    raise FetchError(f"{url}: the server says no number of bytes (Content-Length: {text[:40]!r}).")
+
+
+def _count(digits: str) -> int | None:
+    """A number of bytes as a header has it; None where it is none."""
+    found = digits.strip()
+    return int(found) if found.isascii() and found.isdecimal() and len(found) <= LONGEST_COUNT else None
 
 
 def _too_short(url: str, total: object, stop: object) -> FetchError:

@@ -23,9 +23,11 @@ from latentstore.hashing import sha256_of
 from latentstore.json_records import parse, plain
 from latentstore.manifest import FILE_NAME, HalvedInfo, Manifest, RetriedInfo, ShardInfo, SkippedInfo
 from latentstore.manifest.names import JOURNAL, OLD_JOURNAL, SPLIT_NAME, is_data_name, is_partial_name, is_shard_name
+from latentstore.manifest.text import LARGEST_TEXT
 from latentstore.plan import PlannedShard
 from latentstore.system.durable_files import sync_folder, write_atomically, writing
 from latentstore.system.locks import Holder, Lock, holder_of, is_held, take
+from latentstore.system.plain_files import read_file
 from latentstore.system.safe_paths import is_safe_name, refuse_link
 
 PLAN = "plan.json"
@@ -36,7 +38,7 @@ TRIES = 5
 TRIES_AFTER_DEATH = 100
 """To claim one whose builder is dead or has no name: only who asks can hold it, on a busy machine for longer."""
 SECONDS_BETWEEN_TRIES = 0.05
-UNREADABLE = (FileNotFoundError, ValueError, RecursionError, ManifestError)
+UNREADABLE = (OSError, ValueError, RecursionError, ManifestError)
 """Errors of a file of the journal that nobody finished, or that somebody else wrote."""
 Record = TypeVar("Record")
 
@@ -91,8 +93,7 @@ class BuildFolder:
     def noted(self, planned: PlannedShard) -> FinishedShard | None:
         """What the journal says of this shard, if its file has the size that was written."""
         try:
-            data = json.loads(self._entry(planned).read_text(encoding="utf-8"))
-            entry = parse(FinishedShard, data)
+            entry = parse(FinishedShard, _json_in(self._entry(planned)))
         except UNREADABLE:
             return None
         if entry.shard.path != planned.name:  # nobody wrote that who built this
@@ -143,7 +144,7 @@ class BuildFolder:
     def recall(self, name: str, kind: type[Record]) -> Record | None:
         """That record; None where there is none that can be read."""
         try:
-            return parse(kind, json.loads((self._journal / f"{name}.json").read_text(encoding="utf-8")))
+            return parse(kind, _json_in(self._journal / f"{name}.json"))
         except UNREADABLE:
             return None
 
@@ -302,11 +303,17 @@ def sealed_manifest(folder: Path, fingerprint: Mapping[str, Any]) -> Manifest | 
     return manifest
 
 
+def _json_in(path: Path) -> Any:
+    return json.loads(read_file(path, LARGEST_TEXT))
+
+
 def _read_plan(plan: Path) -> Mapping[str, Any] | None:
     try:
-        known = json.loads(plan.read_text(encoding="utf-8"))
-    except (NotADirectoryError, *UNREADABLE):
+        known = _json_in(plan)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+    except OSError as error:
+        raise RequestError(f"{plan} cannot be read ({error}): see who put it there, and remove it.") from error
     return known if isinstance(known, Mapping) else {}
 
 

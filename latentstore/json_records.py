@@ -1,16 +1,17 @@
 """Plain JSON to frozen dataclasses and back, by the dataclasses' own type hints.
 
 A wrong value raises ManifestError carrying the path to it (``splits.train.shards[0].rows: expected int, found str``).
-Fields that the dataclass does not know are ignored, so a newer minor version can add some.
+Fields that the dataclass does not know are ignored, so a newer minor version can add some. A hint may say which numbers
+a field can have (``Count``, ``Side``, ...); ``check_ranges`` looks whether a record keeps to it.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from latentstore.errors import ManifestError
 
@@ -18,6 +19,50 @@ Record = TypeVar("Record")
 ONLY_WHERE_SET = {"only_where_set": True}
 """Metadata of a dataclass's field that is left out of JSON where it has its default: what came after files that must
 stay the same to the byte."""
+
+LARGEST_INTEGER = 1 << 128
+"""Of any field, whether or not it says more: above it, not even the digits are worth reading."""
+LONGEST_TEXT = 1 << 20
+"""Letters."""
+MOST_ITEMS = 1 << 24
+"""Of a list or an object."""
+DEEPEST = 32
+"""Lists and objects in each other, where anything is allowed."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """The numbers that a field can have, both ends included."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """``0 to 2^53``."""
+        return f"{_end(self.low)} to {_end(self.high)}"
+
+
+FLOAT32 = 3.5e38
+"""A little more than the largest float32."""
+Count = Annotated[int, Within(0, 1 << 53)]
+"""How many; of bytes, pixels and rows too. JavaScript and floats hold it."""
+Some = Annotated[int, Within(1, 1 << 53)]
+"""The same, of what there is at least one of."""
+Side = Annotated[int, Within(1, 1 << 20)]
+"""Of a picture, in pixels, or of a latent."""
+Seed = Annotated[int, Within(0, LARGEST_INTEGER)]
+Number = Annotated[float, Within(-FLOAT32, FLOAT32)]
+"""A latent, a score, or what they are scaled by."""
+Spread = Annotated[float, Within(0, FLOAT32)]
+"""A standard deviation, or an error."""
+Positive = Annotated[float, Within(1e-30, FLOAT32)]
+"""A standard deviation that something is divided by."""
+Patch = Annotated[int, Within(1, 64)]
+"""Cells along one side."""
+Thumbnail = Annotated[int, Within(0, 1024)]
+"""Pixels along the longest side, or none."""
+Ratio = Annotated[float, Within(1e-12, 1e30)]
+"""What somebody divides by."""
 
 
 def parse(record: type[Record], data: object) -> Record:
@@ -49,6 +94,92 @@ def plain(value: object) -> Any:
     return value
 
 
+def check_ranges(record: object) -> None:
+    """ManifestError, with the path of the first wrong field, unless the fields of a record keep to their ranges."""
+    hints = _ranged_hints(type(record))  # type: ignore[arg-type]  # a class can be hashed
+    for field in fields(record):  # type: ignore[arg-type]  # every caller passes a record
+        try:
+            _check(hints[field.name], getattr(record, field.name))
+        except ManifestError as error:
+            raise error.inside(field.name) from None
+
+
+def _check(hint: Any, value: Any) -> None:
+    if get_origin(hint) is Annotated:
+        _check_number(get_args(hint)[1], value)
+    elif is_dataclass(value):
+        check_ranges(value)
+    elif isinstance(value, str):
+        _check_size("letters", len(value), LONGEST_TEXT)
+    elif isinstance(value, (list, tuple)) and hint is not Any:
+        _check_items(hint, value)
+    elif isinstance(value, Mapping) and hint is not Any:
+        inner = get_args(_without_null(hint))[1]
+        _check_each({key: (inner, item) for key, item in value.items()})
+    elif hint is Any:
+        _check_anything(value, 0)
+    elif value is not None and get_origin(hint) in (Union, types.UnionType):
+        _check(_without_null(hint), value)
+
+
+def _check_items(hint: Any, value: Any) -> None:
+    arguments = get_args(_without_null(hint))
+    hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+    _check_each({f"[{place}]": pair for place, pair in enumerate(zip(hints, value, strict=True))})
+
+
+def _check_each(items: Mapping[str, tuple[Any, Any]]) -> None:
+    _check_size("items", len(items), MOST_ITEMS)
+    for name, (hint, item) in items.items():
+        _check_size("letters in a name", len(name), LONGEST_TEXT)
+        try:
+            _check(hint, item)
+        except ManifestError as error:
+            raise error.inside(name) from None
+
+
+def _check_anything(value: Any, depth: int) -> None:
+    """Plain JSON of which nothing is known."""
+    _check_size("lists and objects in each other", depth, DEEPEST)
+    if isinstance(value, str):
+        _check_size("letters", len(value), LONGEST_TEXT)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_size("letters in a name", len(key), LONGEST_TEXT)
+            _check_anything(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_anything(item, depth + 1)
+    elif isinstance(value, int):
+        _check_number(Within(-LARGEST_INTEGER, LARGEST_INTEGER), value)
+
+
+def _check_number(within: Within, value: float | None) -> None:
+    if value is not None and not within.low <= value <= within.high:
+        raise _unexpected(f"a number from {within}", value)
+
+
+def _check_size(what: str, found: int, most: int) -> None:
+    if found > most:
+        raise ManifestError(f"expected {most} {what} at most, found {found}")
+
+
+def _without_null(hint: Any) -> Any:
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    return next(argument for argument in get_args(hint) if argument is not type(None))
+
+
+def _end(number: float) -> str:
+    power = int(number).bit_length() - 1 if number >= 1 << 20 and isinstance(number, int) else 0
+    return f"2^{power}" if power and number == 1 << power else f"{number:g}"
+
+
+@cache
+def _ranged_hints(record: type[Any]) -> dict[str, Any]:
+    return get_type_hints(record, include_extras=True)
+
+
 @cache
 def _hints(record: type[Any]) -> dict[str, Any]:
     return get_type_hints(record)
@@ -65,8 +196,7 @@ def _value(hint: Any, data: object) -> Any:  # noqa: PLR0911 (one exit a kind of
     if origin in (Union, types.UnionType):
         if data is None and type(None) in arguments:
             return None
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return _value(inner, data)
+        return _value(_without_null(hint), data)
     if origin is tuple:
         return _sequence(arguments, data)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -112,9 +242,11 @@ def _scalar(hint: type, data: object) -> Any:
             raise _unexpected("a number that a float can hold", data) from None
     if not isinstance(data, hint) or (isinstance(data, bool) and hint is not bool):
         raise _unexpected(hint.__name__, data)
+    if isinstance(data, int) and abs(data) > LARGEST_INTEGER:
+        raise ManifestError(f"expected a number up to {_end(LARGEST_INTEGER)}, found a longer one")
     return data
 
 
 def _unexpected(expected: str, data: object) -> ManifestError:
-    shown = repr(data)
+    shown = type(data).__name__ if isinstance(data, int) and abs(data) > LARGEST_INTEGER else repr(data)
     return ManifestError(f"expected {expected}, found {shown if len(shown) <= 40 else type(data).__name__}")

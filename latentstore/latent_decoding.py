@@ -68,7 +68,7 @@ class LatentDecoder:
     @cached_property
     def _true_size(self) -> tuple[int, int]:
         """(height, width) of every picture, 0 where they differ."""
-        index = self._store.index(["height", "width"])
+        index = self._store.checked_index(["height", "width"])
         sizes = set(zip(index["height"], index["width"], strict=True))
         return sizes.pop() if len(sizes) == 1 else (0, 0)
 

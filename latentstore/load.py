@@ -19,7 +19,7 @@ from latentstore.loader import LatentLoader
 from latentstore.named_table import unknown_name
 from latentstore.opening import download_store
 from latentstore.pixels import tiles_behind
-from latentstore.row_filter import columns_in, rows_where
+from latentstore.row_filter import columns_in, rows_where, shown
 from latentstore.row_memory import Conversion
 from latentstore.row_numbers import array_of, row_number, row_numbers
 from latentstore.scalar_columns import columns_wanted, picked, tensor_or_list
@@ -547,7 +547,7 @@ def _in_words(condition: Filter, index: Mapping[str, Any]) -> str:
     numbers = {name: index[name] for name in named if isinstance(index[name], np.ndarray) and name != "label"}
     finite = {name: found[np.isfinite(found)] for name, found in numbers.items()}
     ranges = [f"; {name} goes from {found.min():g} to {found.max():g}" for name, found in finite.items() if len(found)]
-    return f"the filter {condition!r}: loosen it{''.join(ranges)}"
+    return f"the filter {shown(condition)}: loosen it{''.join(ranges)}"
 
 
 def _views_wanted(manifest: Manifest, views: str | Sequence[str]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentstore.errors import ManifestError, RequestError
+from latentstore.json_records import Number, Patch, Positive
 from latentstore.named_table import NamedTable
 
 if TYPE_CHECKING:
@@ -36,19 +37,22 @@ if TYPE_CHECKING:
 
     Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 
+SMALLEST_SCALE = 1e-30
+"""Below it, float32 knows nothing of what it is multiplied with."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
     """How raw latents become model latents: a kind and all of its numbers."""
 
     kind: str = "identity"
-    scale: float = 1.0
-    shift: float = 0.0
-    mean: tuple[float, ...] = ()
+    scale: Number = 1.0
+    shift: Number = 0.0
+    mean: tuple[Number, ...] = ()
     """One number a channel of the model's space, for ``mean_std`` and ``patch_batch_norm``."""
-    std: tuple[float, ...] = ()
+    std: tuple[Positive, ...] = ()
     """Likewise; all above zero. Of a batch norm: sqrt(running variance + eps)."""
-    patch: int = 1
+    patch: Patch = 1
     """Cells along each side that become channels; above 1 for ``patch_batch_norm`` only."""
 
     def validate(self, channels: int) -> None:
@@ -68,8 +72,9 @@ class Normalisation:
         for name in ("scale", "shift", "mean", "std"):
             if not np.isfinite(getattr(self, name)).all():
                 raise ManifestError("expected finite numbers", field=name)
-        if self.scale == 0 or any(std <= 0 for std in self.std):
-            raise ManifestError("a zero scale or std cannot be undone", field="scale" if self.scale == 0 else "std")
+        no_scale = abs(self.scale) < SMALLEST_SCALE
+        if no_scale or any(std <= 0 for std in self.std):
+            raise ManifestError("a zero scale or std cannot be undone", field="scale" if no_scale else "std")
 
     def affine(self, channels: int) -> Affine:
         """Gain and offset, each (channels * patch**2,) float64, for raw latents of so many channels."""

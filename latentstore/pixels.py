@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentstore.errors import BadImageError
-from latentstore.json_records import ONLY_WHERE_SET
+from latentstore.json_records import ONLY_WHERE_SET, Side
 from latentstore.records import PixelBatch, Tile
 from latentstore.views import VIEWS, id_of_view, id_without_view, named_like_a_view
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 class Preparation:
     """What is done to a picture before it is encoded; sizes are (height, width) in pixels."""
 
-    resize: tuple[int, ...] | None = None
+    resize: tuple[Side, ...] | None = None
     """(side,): scale so that the shorter side has this length; (height, width): exactly so. Bicubic."""
-    crop: tuple[int, int] | None = None
+    crop: tuple[Side, Side] | None = None
     """Centre crop."""
-    tile: tuple[int, int] | None = None
+    tile: tuple[Side, Side] | None = None
     """Cut into tiles, row by row; tiles at the right and bottom edge may be smaller and are padded to this size."""
     range: str = "[0, 1]"
     """Of the pixels handed to the VAE's adapter."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latentstore.containers.columns import numbers_of
+from latentstore.json_records import Count, Number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,21 +35,21 @@ class MetricSummary:
     unit: str
     higher_is_better: bool
     protocol: str
-    n: int
+    n: Count
     """Pictures with a finite score: those that everything below but ``pooled`` is about."""
-    undefined: int
+    undefined: Count
     """Pictures without a score, because they are too small."""
-    identical: int
+    identical: Count
     """Pictures with an infinite score: decoded without any loss, as PSNR counts it."""
-    mean: float | None
+    mean: Number | None
     """None, as the three below, where no picture has a finite score."""
-    median: float | None
-    p5: float | None
+    median: Number | None
+    p5: Number | None
     """The 5th percentile, interpolated linearly: the bad end of PSNR and SSIM, the good end of an error."""
-    p95: float | None
-    pooled: float | None
+    p95: Number | None
+    pooled: Number | None
     """Value of the dataset taken as one picture; None where the metric has no such value, or it is infinite."""
-    per_class: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, Number] = field(default_factory=dict)
     """Mean score of each class that has one, in the order of the labels."""
     worst: tuple[str, ...] = ()
     """Up to ten ids, worst first; equal scores in the order of their ids."""

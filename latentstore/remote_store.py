@@ -21,6 +21,7 @@ from latentstore.errors import DamagedShardError, ManifestError, MissingFileErro
 from latentstore.locations import HubRepository, ListedFile, LocalFolder, RemoteUrl
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.manifest.names import CARD, CONFIG_NAME, SKIPPED, is_config_name
+from latentstore.manifest.text import LARGEST_TEXT
 from latentstore.named_table import unknown_name
 from latentstore.remote_files import HubFolder, RemoteFolder, open_folder
 from latentstore.store import LatentStore, check_known
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from latentstore.retries import Patience
     from latentstore.store import LatentRows
 
-LARGEST_TEXT = 256 << 20
-"""Bytes of a manifest, at most."""
 SMALL_INDEX = 256 << 10
 """Bytes of an index that is read whole, and compared, whatever is wanted of it."""
 PIECE_BYTES = 8 << 20
@@ -243,7 +242,7 @@ def open_remote_store(
     root = _root(location, patience)
     if config is not None and not is_config_name(config):
         raise RequestError(f"A config's name has letters, digits, '-', '_' and '.' only, found {config!r}.")
-    if config is not None and (found := _store_in(root.inside(config))) is not None:
+    if config is not None and (found := _store_in(root.inside(config), config)) is not None:
         return found
     own = _store_in(root)
     if own is not None:
@@ -258,7 +257,7 @@ def open_remote_store(
         raise NotSealedError(f"There is no {wanted}: the config is not there, or not complete.")
     if len(names) > 1:
         raise RequestError(f"{root.name} holds several configs, name one of them: {', '.join(names)}.")
-    found = _store_in(root.inside(names[0])) if names else None
+    found = _store_in(root.inside(names[0]), names[0]) if names else None
     if found is None:
         raise NotSealedError(
             f"There is no {root.at(FILE_NAME)} and nothing that names a config with one: name the config, or give the "
@@ -267,8 +266,8 @@ def open_remote_store(
     return found
 
 
-def _store_in(folder: RemoteFolder) -> RemoteStore | None:
-    """The dataset in a config's folder; None where it has no manifest."""
+def _store_in(folder: RemoteFolder, config: str | None = None) -> RemoteStore | None:
+    """The dataset in a folder, which is that of this ``config`` in a repository; None where it has no manifest."""
     try:
         text = folder.read_bytes(FILE_NAME, LARGEST_TEXT).decode("utf-8")
     except MissingFileError:
@@ -276,7 +275,7 @@ def _store_in(folder: RemoteFolder) -> RemoteStore | None:
     except UnicodeDecodeError as error:
         raise ManifestError(f"{folder.at(FILE_NAME)} cannot be read ({error})") from error
     manifest = Manifest.from_file(text, folder.at(FILE_NAME))
-    check_known(folder.at(FILE_NAME), manifest)
+    check_known(folder.at(FILE_NAME), manifest if config is None else manifest.of_folder(config))
     return RemoteStore(Path(folder.name), manifest, folder)
 
 

@@ -21,6 +21,11 @@ from latentstore.errors import RequestError
 from latentstore.named_table import unknown_name
 
 Mask = NDArray[np.bool_]
+LONGEST = 1 << 20
+"""Letters of a condition: some ten thousand ids in a list."""
+MOST_COMPARISONS = 10_000
+SHOWN = 200
+"""Letters of a condition that an error repeats."""
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
@@ -46,23 +51,47 @@ def columns_in(condition: str, known: Sequence[str]) -> list[str]:
 def rows_where(condition: str, columns: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None) -> Mask:
     """Which rows satisfy the condition, (N,) bool."""
     columns_in(condition, list(columns))
-    return _mask(_parsed(condition).body, columns, condition, class_names)
+    try:
+        return _mask(_parsed(condition).body, columns, condition, class_names)
+    except (RecursionError, OverflowError) as error:
+        raise RequestError(
+            f"Filter {shown(condition)} has conditions too deep in each other, or a number that no column can have."
+        ) from error
 
 
 def _parsed(condition: str) -> ast.Expression:
-    try:
-        return ast.parse(condition.strip(), mode="eval")
-    except (SyntaxError, ValueError) as error:
+    if len(condition) > LONGEST:
         raise RequestError(
-            f"Filter {condition!r} cannot be read: write it like: psnr > 30 and label == 'Airport'"
+            f"Filter {shown(condition)} has {len(condition):,} letters, expected {LONGEST:,} at most: give "
+            "load_latents() a function that says which rows to keep."
+        )
+    try:
+        found = ast.parse(condition.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two of a parser that is too deep
+        raise RequestError(
+            f"Filter {shown(condition)} cannot be read: write it like: psnr > 30 and label == 'Airport'"
         ) from error
+    count = sum(len(node.ops) for node in ast.walk(found) if isinstance(node, ast.Compare))
+    if count > MOST_COMPARISONS:
+        raise RequestError(
+            f"Filter {shown(condition)} has {count:,} comparisons, expected {MOST_COMPARISONS:,} at most: write the "
+            "values as a list, such as: label in ('Airport', 'Port')"
+        )
+    return found
+
+
+def shown(condition: str) -> str:
+    """A condition as errors repeat it."""
+    return repr(condition if len(condition) <= SHOWN else f"{condition[:SHOWN]}…")
 
 
 def _mask(node: ast.expr, columns: Mapping[str, Sequence[Any]], text: str, class_names: Sequence[str] | None) -> Mask:
     if isinstance(node, ast.BoolOp):
-        masks = [_mask(value, columns, text, class_names) for value in node.values]
         join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-        return np.asarray(join.reduce(masks), bool)
+        found = _mask(node.values[0], columns, text, class_names)
+        for value in node.values[1:]:  # one at a time: so many masks need not be in memory
+            join(found, _mask(value, columns, text, class_names), out=found)
+        return found
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return ~_mask(node.operand, columns, text, class_names)
     if isinstance(node, ast.Compare):
@@ -87,7 +116,7 @@ def _compare(
     if compare is None:
         raise _refused(operation, text)
     if isinstance(operation, (ast.In, ast.NotIn)) and not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
-        message = f"Filter {text!r}: write the values after 'in' as a list, such as ['Airport', 'Port']."
+        message = f"Filter {shown(text)}: write the values after 'in' as a list, such as ['Airport', 'Port']."
         raise RequestError(message)
     count = len(next(iter(columns.values()), ()))
     for name, constant in ((left, right), (right, left)):
@@ -102,7 +131,7 @@ def _compare(
     try:
         found = [a is not None and b is not None and bool(compare(a, b)) for a, b in pairs]
     except TypeError as error:
-        raise RequestError(f"Filter {text!r} compares values of different types: {error}.") from error
+        raise RequestError(f"Filter {shown(text)} compares values of different types: {error}.") from error
     return np.array(found, bool)
 
 
@@ -165,7 +194,7 @@ def _values(node: ast.expr, columns: Mapping[str, Sequence[Any]], count: int, te
 def _constant(node: ast.expr, text: str) -> Any:
     try:
         return ast.literal_eval(node)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, MemoryError) as error:
         raise _refused(node, text) from error
 
 
@@ -177,6 +206,6 @@ def _check_classes(value: Any, class_names: Sequence[str]) -> None:
 
 def _refused(node: ast.AST, text: str) -> RequestError:
     return RequestError(
-        f"Filter {text!r} uses {type(node).__name__}, which is not allowed: "
+        f"Filter {shown(text)} uses {type(node).__name__}, which is not allowed: "
         "only columns, values, comparisons, in, and, or, not."
     )

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from latentstore.containers.interface import CORE_COLUMNS
 from latentstore.containers.table import CONTAINERS
 from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, RequestError, StoreError, WrongVaeError
 from latentstore.hashing import sha256_of
@@ -107,7 +108,23 @@ class LatentStore:
 
     def index(self, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
         """Scalar columns of every row of every split, with ``split``, ``shard`` and ``row``."""
-        return self.container.read_index(self._index_for(columns), columns)
+        return self.container.read_index(self._index_for(columns), columns, self.manifest.rows)
+
+    def checked_index(self, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+        """The same; DamagedShardError unless they are rows of the manifest's shards, with all that every row has."""
+        index, path = self.index(columns), self.at(self.manifest.index.path)
+        splits = self.manifest.splits
+        listed = {
+            "split": (name for name, info in splits.items() for _ in range(info.rows)),
+            "shard": (shard.path for info in splits.values() for shard in info.shards for _ in range(shard.rows)),
+        }
+        if any(name in index and index[name] != list(wanted) for name, wanted in listed.items()):
+            raise DamagedShardError(f"Index {path} does not list the rows of the manifest's shards.")
+        for name in set(index) & set(CORE_COLUMNS) - {"label"}:
+            if None in index[name]:
+                row = index[name].index(None)
+                raise DamagedShardError(f"Index {path} has no {name} in row {row}, which every row must have.")
+        return index
 
     def index_of_split(self, split: str, columns: Sequence[str]) -> dict[str, Any]:
         """Columns of every row of one split, numbers as arrays; see ``ContainerRow.index_arrays``."""
@@ -117,13 +134,8 @@ class LatentStore:
                 break
             start += info.rows
         rows = self.manifest.splits[split].rows
-        found = self.container.index_arrays(self._index_for(columns), columns, slice(start, start + rows))
-        for name, values in found.items():
-            if len(values) != rows:
-                index = self.at(self.manifest.index.path)
-                message = f"Index {index} has {len(values)} rows of split {split!r} in column {name!r}"
-                raise DamagedShardError(f"{message}, the manifest says {rows}.")
-        return found
+        wanted = slice(start, start + rows)
+        return self.container.index_arrays(self._index_for(columns), columns, wanted, self.manifest.rows)
 
     def _index_for(self, columns: Sequence[str] | None) -> Path | BinaryIO:  # noqa: ARG002
         """The index, to read these columns of it; DamagedShardError where it is not the manifest's."""
@@ -170,7 +182,8 @@ class LatentStore:
 def open_local_store(root: Path, config: str | None = None) -> LatentStore:
     """Open a sealed dataset: a repository's folder (with ``config`` where it holds several), or a config's own folder.
 
-    Raises NotSealedError, ManifestError or RequestError with one clear sentence.
+    The latter may have been renamed; the folder of a config in a repository is called like it. Raises NotSealedError,
+    ManifestError or RequestError with one clear sentence.
     """
     if not root.exists():
         raise StoreError(f"There is no folder {str(root)!r}.")
@@ -180,7 +193,7 @@ def open_local_store(root: Path, config: str | None = None) -> LatentStore:
             raise unknown_name("config", str(config), [manifest.config])
         return _opened(root, manifest)
     folder = root / _chosen(root, config)
-    return _opened(folder, Manifest.read(folder))
+    return _opened(folder, Manifest.read(folder).of_folder(folder.name))
 
 
 def local_configs(root: Path) -> list[str]:

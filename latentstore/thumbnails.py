@@ -6,6 +6,7 @@ version is among ``environment.versions`` of a manifest.
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def _file_of(picture: Image.Image) -> bytes:
 
 def size_of_thumbnail(height: int, width: int, side: int) -> tuple[int, int]:
     """(height, width) of the thumbnail of a picture of this size; a picture is never enlarged."""
-    scale = min(1.0, side / max(height, width))
+    scale = min(1.0, side / max(height, width, 1))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -79,13 +80,15 @@ def fault_of_thumbnail(file: bytes, size: tuple[int, int]) -> str | None:
     if not file:
         return "is empty"
     try:
-        with Image.open(BytesIO(file), formats=[FORMAT]) as picture:
-            picture.load()
-            width, height = picture.size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(BytesIO(file), formats=[FORMAT]) as picture:
+                width, height = picture.size
+                if (height, width) != size:  # before a pixel is decoded: 468 kB can say that there are 177 million
+                    return f"is {height}x{width} pixels, expected {size[0]}x{size[1]}"
+                picture.load()
     except Exception:  # noqa: BLE001 (Pillow raises a dozen kinds for damaged files)
         return "is no WebP picture that can be decoded"
-    if (height, width) != size:
-        return f"is {height}x{width} pixels, expected {size[0]}x{size[1]}"
     return None
 
 

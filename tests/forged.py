@@ -96,7 +96,7 @@ def mend(folder: Path, manifest: Manifest, mended: Mended = ALL) -> None:
         index = collect_index(folder, store.container, store.schema, manifest.splits)
         store.container.write_index(folder / INDEX, store.schema, index)
     else:
-        index = store.container.read_index(folder / INDEX, None)
+        index = store.container.read_index(folder / INDEX, None, store.manifest.rows)
     manifest = replace(manifest, index=index_info(folder, len(index["id"])))
     stored = sum(shard.bytes for found in manifest.splits.values() for shard in found.shards)
     manifest = replace(manifest, size=replace(manifest.size, stored_bytes=stored))

@@ -7,7 +7,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -16,10 +16,13 @@ from strategies import FORMAT, example, example_text
 from latentstore.containers.arrow_features import CORE_DTYPES
 from latentstore.containers.interface import CORE_COLUMNS, INDEX_COLUMNS, THUMBNAIL
 from latentstore.containers.parquet import COMPACT, FAST, ROW_GROUP_BYTES, ROWS_WITH_THUMBNAILS
+from latentstore.containers.parquet_limits import FREE_BYTES, GROWTH
 from latentstore.containers.table import CONTAINERS
-from latentstore.json_records import ONLY_WHERE_SET, plain
+from latentstore.json_records import DEEPEST, LONGEST_TEXT, MOST_ITEMS, ONLY_WHERE_SET, plain
 from latentstore.manifest import FILE_NAME, FORMAT_VERSION, STORED_DTYPES, BuildInfo, Manifest, SizeLedger
+from latentstore.manifest.checks import MOST_VALUES as LARGEST_LATENT
 from latentstore.manifest.names import INDEX, JOURNAL
+from latentstore.manifest.text import LARGEST_TEXT, MOST_VALUES
 from latentstore.metrics.table import METRICS
 from latentstore.normalisation import KINDS
 from latentstore.pixels import Preparation
@@ -80,6 +83,54 @@ def described(record: type, path: str = "") -> Iterator[tuple[str, str, str]]:
 def test_the_field_table_is_the_manifest_field_by_field() -> None:
     table = [(re.sub(r"<\w+>", "<>", path), kind, absent) for path, kind, absent, _ in FIELD.findall(section(12))]
     assert table == list(described(Manifest))
+
+
+def ranges(record: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(range, field) of every field of a dataclass and its parts that holds numbers."""
+    hints = get_type_hints(record, include_extras=True)
+    for field in fields(record):
+        pending, place = [hints[field.name]], f"{path}{field.name}"
+        while pending:
+            hint = pending.pop()
+            arguments = get_args(hint)
+            if get_origin(hint) is Annotated:
+                yield str(arguments[1]), place
+            elif is_dataclass(hint):
+                yield from ranges(hint, f"{place}.")
+            elif get_origin(hint) is tuple and arguments[-1] is not Ellipsis:
+                pending.append(arguments[0])
+            else:
+                inner = "[]" if get_origin(hint) is tuple and is_dataclass(arguments[0]) else ""
+                between = ".<>" if arguments and is_dataclass(arguments[-1]) and not is_union(hint) else ""
+                place += inner or between
+                pending += [argument for argument in arguments if argument not in (str, Ellipsis, type(None))]
+
+
+def is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def test_the_range_of_every_number_is_that_of_the_code() -> None:
+    expected: dict[str, list[str]] = {}
+    for within, field in ranges(Manifest):
+        expected.setdefault(within, []).append(field)
+    rows = re.findall(r"^\| (\S+ to \S+) \| (`.*`) \|$", section(12), re.MULTILINE)
+    found = {within: re.findall("`([^`]+)`", re.sub(r"<\w+>", "<>", listed)) for within, listed in rows}
+    assert found == expected
+    listed_above = {re.sub(r"<\w+>", "<>", path): kind for path, kind, *_ in FIELD.findall(section(12))}
+    numbers = [path for path, kind in listed_above.items() if re.search("integer|number", kind)]
+    assert sorted(numbers) == sorted(field for listed in expected.values() for field in listed)
+
+
+def test_the_largest_manifest_and_index_are_those_of_the_code() -> None:
+    text = " ".join(section(12).split())
+    for number in (LONGEST_TEXT, MOST_ITEMS, MOST_VALUES):
+        assert f"{number:,}" in text
+    assert f"{LARGEST_TEXT >> 20} MiB" in text
+    assert f"{DEEPEST} levels" in text
+    assert f"{LARGEST_LATENT:,} numbers" in text
+    limits = " ".join(section(13).split())
+    assert f"{FREE_BYTES >> 20} MiB and {GROWTH:,} times its size" in limits
 
 
 def test_every_field_has_a_meaning_of_its_own() -> None:

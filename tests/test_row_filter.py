@@ -81,3 +81,51 @@ def test_a_long_chain_of_conditions_works() -> None:
 def test_in_without_a_list_is_refused_because_it_would_look_for_parts_of_names() -> None:
     with pytest.raises(RequestError, match="write the values after 'in' as a list"):
         rows_where("label in ('Riverbank')", {"label": [0, 1]}, ["River", "Riverbank"])
+
+
+TOO_MUCH = {
+    "words": " or ".join(["x > 1"] * 50_000),
+    "letters": "x in (" + "1, " * 500_000 + ")",
+    "nots": "not " * 100_000 + "x > 1",
+    "some nots": "not " * 2000 + "x > 1",
+    "brackets": "(" * 100_000 + "x > 1" + ")" * 100_000,
+    "lists": "x in " + "[" * 100_000,
+    "minus": "x > " + "-" * 100_000 + "1",
+    "a chain": "x" + " < 1" * 50_000,
+    "digits": "x > " + "9" * 10_000,
+    "a long number": "x > " + "9" * 4000,
+    "a long number in a list": "x in (" + "9" * 4000 + ",)",
+    "no words": "ab " * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+@pytest.mark.parametrize("values", [[1.0, 2.0], np.array([1.0, 2.0]), np.array([1, 2], np.int32)], ids=str)
+def test_a_condition_of_absurd_length_is_one_sentence_or_read(name: str, values: Any) -> None:
+    try:
+        found = rows_where(TOO_MUCH[name], {"x": values}, None)
+    except RequestError as error:
+        said = str(error)
+    else:
+        said = "Filter of two rows"
+        assert name in ("some nots", "a long number", "a long number in a list")
+        assert found.shape == (2,)
+    assert said.startswith("Filter ")
+    assert len(said) < 500
+    assert "\n" not in said
+
+
+def test_what_is_too_long_is_said_with_what_to_type_instead() -> None:
+    with pytest.raises(RequestError) as caught:
+        columns_in(TOO_MUCH["words"], ["x"])
+    assert str(caught.value).endswith(
+        "…' has 50,000 comparisons, expected 10,000 at most: write the values as a list, such as: label in ('Airport', "
+        "'Port')"
+    )
+    with pytest.raises(RequestError, match="has 1,500,007 letters, expected 1,048,576 at most: give load_latents"):
+        columns_in(TOO_MUCH["letters"], ["x"])
+
+
+def test_a_list_of_ten_thousand_values_works() -> None:
+    condition = f"n in {tuple(range(0, 20_000, 2))}"
+    assert np.array_equal(rows_where(condition, {"n": list(range(300))}, None), np.arange(300) % 2 == 0)

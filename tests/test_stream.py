@@ -232,7 +232,7 @@ def test_opening_and_the_first_batch_move_index_manifest_and_one_block(server: R
 
 
 def parquet_header_and_probe() -> int:
-    from latentstore.containers.parquet_ranges import PAGE_HEADER_BYTES
+    from latentstore.containers.parquet_pages import PAGE_HEADER_BYTES
 
     return PAGE_HEADER_BYTES + 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from forged import Records, forge
+from forged import Mended, Records, forge
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, WebPImagePlugin
 from scenes import build_scenes, plan, scenes, smooth_picture, write_pictures
 
 from latentstore import (
@@ -298,6 +299,32 @@ def test_no_byte_of_a_thumbnail_in_a_tar_changes_unnoticed(tmp_path: Path) -> No
         path.write_bytes(changed)
         with pytest.raises(DamagedShardError, match="row 0: the file of its thumbnail is not as it was written"):
             store.container.open(path, store.schema).columns(["thumbnail"])
+
+
+def test_the_size_of_a_thumbnail_is_compared_before_a_pixel_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = BytesIO()
+    Image.new("RGB", (10_000, 10_000)).save(file, "WEBP", quality=1, method=0)
+    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "load", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow warns of a size that is refused anyway
+        assert len(file.getvalue()) < 300_000
+        assert fault_of_thumbnail(file.getvalue(), (64, 64)) == "is 10000x10000 pixels, expected 64x64"
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (-1, -7), (2**31 - 1, 1)])
+def test_rows_without_a_size_have_some_thumbnail(size: tuple[int, int]) -> None:
+    assert min(size_of_thumbnail(*size, SIDE)) >= 1
+
+
+def test_a_row_that_has_no_height_is_a_finding_of_verify(tmp_path: Path) -> None:
+    build_scenes(tmp_path, thumbnail=SIDE)
+    folder = tmp_path / "synthetic-pool8"
+    forge(folder, lambda rows: [replace(rows[0], height=None), *rows[1:]], mended=Mended(quality=False))
+    failed = {result.check: [finding.message for finding in result.findings] for result in verify(tmp_path).results}
+    assert failed["columns"] == ["column 'height' is null, row 0"]
+    assert [message.split(",")[0] for message in failed["thumbnails"]] == [
+        f"column 'thumbnail' is {SIDE}x{SIDE} pixels"
+    ]
 
 
 # Conversion ---------------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def sealed_configs(root: Path) -> list[Manifest]:
     found = []
     for path in sorted(root.glob(f"*/{FILE_NAME}")):
         try:
-            manifest = Manifest.read(path.parent)
+            manifest = Manifest.read(path.parent).of_folder(path.parent.name)
         except StoreError:
             continue
         if manifest.storage.container in CONTAINERS:
@@ -77,6 +77,6 @@ def scores_of(root: Path, manifest: Manifest) -> Sequence[float | None] | None:
     if "psnr" not in manifest.metrics or not path.is_file():
         return None
     try:
-        return CONTAINERS[manifest.storage.container].read_index(path, ["psnr"])["psnr"]
+        return CONTAINERS[manifest.storage.container].read_index(path, ["psnr"], manifest.rows)["psnr"]
     except (StoreError, OSError, ValueError, KeyError):  # another config's, and `verify` says what is wrong with it
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,7 +145,8 @@ def _planned(manifest: Manifest) -> Iterator[tuple[str, Any, Any]]:
             yield entry.field, _field(manifest, entry.field), plan[entry.key]
     if "columns" in plan:
         passed = {name: feature for name, feature in manifest.columns.items() if name not in ADDED}
-        yield "columns", passed, {name: f for name, f in plan["columns"].items() if name not in ADDED}
+        named = plan["columns"] if isinstance(plan["columns"], Mapping) else {}
+        yield "columns", passed, {name: f for name, f in named.items() if name not in ADDED}
     if "max_psnr_drop" not in plan and not converted:
         yield "storage.budget_db", manifest.storage.budget_db, None
     # A branch or tag has become a commit by the time the manifest is written.

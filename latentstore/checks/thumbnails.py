@@ -21,7 +21,8 @@ def check_thumbnails(inspection: Inspection, shard: ShardVisit) -> Findings:
     first, last = inspection.watched_rows.searchsorted([start, start + shard.info.rows])
     watched = set(inspection.watched_rows[first:last].tolist())
     for row, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
-        fault = fault_of_thumbnail(picture or b"", size_of_thumbnail(*size, side))
+        height, width = (length or 0 for length in size)  # whether there are some, check `columns` says
+        fault = fault_of_thumbnail(picture or b"", size_of_thumbnail(height, width, side))
         if fault is not None:
             yield Finding(shard.info.path, f"column {THUMBNAIL!r} {fault}, row {row}")
         elif start + row in watched:

@@ -25,6 +25,9 @@ CORE_DTYPES = {
     "source_bytes": "int64",
     "latent_crc32": "uint32",
 }
+LISTS = ("List", "LargeList", "Sequence")
+LONGEST_LIST = 1 << 24
+"""Items of a list of one length, or bytes of a value of one."""
 BYTES = "uint8"
 """Stored numbers of one byte: a column of fixed-size binary, which no reader takes apart."""
 
@@ -55,7 +58,7 @@ def arrow_type(feature: Any, column: str) -> pa.DataType:
         return _value_type(str(feature["dtype"]), column)
     if kind == "ClassLabel":
         return pa.int64()
-    if kind in ("List", "LargeList", "Sequence"):
+    if kind in LISTS:
         item = arrow_type(feature["feature"], column)
         length = feature.get("length", -1)
         if kind == "LargeList":
@@ -65,6 +68,22 @@ def arrow_type(feature: Any, column: str) -> pa.DataType:
         return pa.struct([pa.field(key, arrow_type(inner, column)) for key, inner in feature.items()])
     message = f"Column {column!r} of the source has type {kind or feature!r}, which latentstore cannot pass through."
     raise RequestError(message)
+
+
+def fault_of_feature(feature: Any) -> str | None:
+    """What makes a feature no feature; None for one that is, be it of a kind that cannot be passed through."""
+    if isinstance(feature, list):
+        return fault_of_feature(feature[0]) if len(feature) == 1 else f"a list of {len(feature)}"
+    if not isinstance(feature, Mapping):
+        return f"a {type(feature).__name__}"
+    kind = feature.get("_type")
+    if kind is None:
+        return next((fault for inner in feature.values() if (fault := fault_of_feature(inner))), None)
+    if kind in LISTS:
+        length = feature.get("length")
+        sound = length is None or (isinstance(length, int) and -1 <= length <= LONGEST_LIST)
+        return fault_of_feature(feature.get("feature")) if sound else f"a list of the length {str(length)[:40]}"
+    return "a Value without dtype" if kind == "Value" and not isinstance(feature.get("dtype"), str) else None
 
 
 def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array | pa.ChunkedArray:
@@ -96,18 +115,25 @@ def typed_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array | pa.Chunk
 def _value_type(dtype: str, column: str) -> pa.DataType:
     import pyarrow as pa
 
+    try:
+        found = _parsed(dtype)
+    except (ValueError, OverflowError, KeyError, pa.ArrowException) as error:
+        message = f"Column {column!r} of the source has type {dtype!r}, which latentstore cannot pass through."
+        raise RequestError(message) from error
+    return found
+
+
+def _parsed(dtype: str) -> pa.DataType:
+    import pyarrow as pa
+
     zoned = re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", dtype)
     if zoned:
         return pa.timestamp(zoned[1], tz=zoned[2])
-    fixed = re.fullmatch(r"fixed_size_binary\[(\d+)\]", dtype)
+    fixed = re.fullmatch(r"fixed_size_binary\[(\d{1,9})\]", dtype)
     if fixed:
         return pa.binary(int(fixed[1]))
-    decimal = re.fullmatch(r"decimal(128|256)\((\d+), (-?\d+)\)", dtype)
+    decimal = re.fullmatch(r"decimal(128|256)\((\d{1,9}), (-?\d{1,9})\)", dtype)
     if decimal:
         make = pa.decimal128 if decimal[1] == "128" else pa.decimal256
         return make(int(decimal[2]), int(decimal[3]))
-    try:
-        return pa.type_for_alias(dtype)
-    except ValueError as error:
-        message = f"Column {column!r} of the source has type {dtype!r}, which latentstore cannot pass through."
-        raise RequestError(message) from error
+    return pa.type_for_alias(dtype)

@@ -186,11 +186,12 @@ class ContainerRow:
     """Open a shard; raises DamagedShardError naming the file where it cannot be what the schema says."""
     write_index: Callable[[Path, ShardSchema, Mapping[str, Sequence[Any]]], None]
     """Write the scalar columns of all rows, with split, shard and row, to one small file."""
-    read_index: Callable[[Path | BinaryIO, Sequence[str] | None], dict[str, list[Any]]]
-    """Columns of that small file (all, or these)."""
-    index_arrays: Callable[[Path | BinaryIO, Sequence[str], slice], dict[str, Any]]
-    """Columns of that small file for a run of its rows: numbers as numpy arrays (a missing one is NaN, a missing label
-    -1), anything else as a list."""
+    read_index: Callable[[Path | BinaryIO, Sequence[str] | None, int], dict[str, list[Any]]]
+    """Columns of that small file (all, or these), which has so many rows: DamagedShardError, before any is read, where
+    it has others, or more would become of it than its size allows."""
+    index_arrays: Callable[[Path | BinaryIO, Sequence[str], slice, int], dict[str, Any]]
+    """Columns of that small file for a run of its rows, of which there are so many in all: numbers as numpy arrays (a
+    missing one is NaN, a missing label -1), anything else as a list. Errors likewise."""
     open_ranges: Callable[[ShardBytes, ShardSchema], RangedShard]
     """Open a shard that lies elsewhere, reading what tells where its rows are; raises DamagedShardError."""
     rows_together: Callable[[ShardSchema, str], int]

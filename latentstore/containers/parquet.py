@@ -9,7 +9,6 @@ file; in layout ``compact`` it is compressed with zstd, floats after byte-stream
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -20,6 +19,7 @@ from latentstore.containers.arrow_numbers import byte_values, leaf_values, numbe
 from latentstore.containers.columns import Column, give_back_memory
 from latentstore.containers.damage import damage_to
 from latentstore.containers.interface import INDEX_COLUMNS, THUMBNAIL, RowBlock, regrouped
+from latentstore.containers.parquet_limits import FREE_BYTES, LATENT_GROWTH, CheckedParquet, Room, mapped_bytes
 from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, data_page
 from latentstore.containers.row_gather import gathered
 from latentstore.errors import DamagedShardError
@@ -76,7 +76,7 @@ class ParquetShard:
         self._dtype = np.dtype(schema.dtype).newbyteorder("<")
         self._nested = schema.dtype != BYTES
         self._file = self._open()
-        self.rows: int = self._file.metadata.num_rows
+        self.rows = self._file.rows
         with damage_to(f"Shard {path} cannot be read as Parquet"):
             self._offsets = self._row_offsets()
         self._bytes: NDArray[np.uint8] | None = None
@@ -103,14 +103,12 @@ class ParquetShard:
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """See ``ShardReader.columns``."""
         with damage_to(f"Shard {self._path} cannot be decoded"):
-            table = self._file.read(columns=list(names))
-            return {name: _values(name, table.column(name), self._schema) for name in names}
+            return {name: _values(name, self._file.column(name), self._schema) for name in names}
 
     def scalars(self, names: Sequence[str]) -> dict[str, Column]:
         """See ``ShardReader.scalars``."""
         with damage_to(f"Shard {self._path} cannot be decoded"):
-            table = self._file.read(columns=list(names), use_threads=False)
-            return {name: Column(table.column(name)) for name in names}
+            return {name: Column(self._file.column(name)) for name in names}
 
     def thumbnail_bytes(self) -> int:
         """See ``ShardReader.thumbnail_bytes``."""
@@ -120,21 +118,19 @@ class ParquetShard:
             return 0
         total = 0
         with damage_to(f"Shard {self._path} cannot be decoded"):
-            for group in range(self._file.num_row_groups):
-                pictures = self._file.read_row_group(group, columns=[THUMBNAIL]).column(THUMBNAIL)
+            for group in range(len(self._file.footer.groups)):
+                pictures = self._file.of_group(group, THUMBNAIL)
                 files = pc.struct_field(pictures, "bytes")  # null where the picture is
                 total += pc.sum(pc.binary_length(files)).as_py() or 0
         return total
 
-    def _open(self) -> Any:
-        import pyarrow.parquet as pq
-
+    def _open(self) -> CheckedParquet:
         with damage_to(f"Shard {self._path} cannot be read as Parquet"):
-            file = pq.ParquetFile(self._path, memory_map=True, page_checksum_verification=True)
-            arrow = file.schema_arrow
-            missing = set(self._schema.columns) - set(arrow.names)
+            file = CheckedParquet(self._path, checksums=True)
+            arrow = file.file.schema_arrow
+            missing = file.lacking(self._schema.columns)
             if missing:
-                listed = ", ".join(sorted(missing))
+                listed = ", ".join(missing)
                 raise DamagedShardError(f"Shard {self._path} lacks columns that its manifest describes: {listed}.")
             found, wanted = _latent_kind(arrow.field("latent")), _latent_kind(_latent_field(self._schema))
             if found != wanted:
@@ -146,7 +142,7 @@ class ParquetShard:
         """Byte offset of each row's numbers, or None where they must be decoded first."""
         row_bytes = self._schema.row_values * self._dtype.itemsize
         offsets = [np.empty(0, np.int64)]
-        buffer = _mapped(self._path)
+        buffer = mapped_bytes(self._path)
         chunks = column_chunks(buffer, "latent")
         each = self._schema.row_values if self._nested else 1
         wrong = any(chunk.values != chunk.rows * each for chunk in chunks)
@@ -177,10 +173,11 @@ class ParquetShard:
 
     def _decode_all(self) -> NDArray[Any]:
         decoded = np.empty((self.rows, self._schema.row_values), self._dtype)
-        start = 0
+        start, row_bytes = 0, self._schema.row_values * self._dtype.itemsize
         with damage_to(f"Shard {self._path} cannot be decoded"):
-            for group in range(self._file.num_row_groups):
-                for chunk in self._file.read_row_group(group, columns=["latent"]).column("latent").chunks:
+            for number, group in enumerate(self._file.footer.groups):
+                room = Room(FREE_BYTES + LATENT_GROWTH * group.rows * row_bytes)
+                for chunk in self._file.of_group(number, "latent", room).chunks:
                     rows = len(chunk)
                     values = leaf_values(chunk, self._schema.latent_shape) if self._nested else byte_values(chunk)
                     decoded[start : start + rows] = values.reshape(rows, self._schema.row_values)
@@ -195,7 +192,7 @@ def deviations(path: Path, schema: ShardSchema, layout: str) -> list[str]:
     wanted = _arrow_schema(schema)
     with damage_to(f"Shard {path} cannot be read as Parquet"):
         found = pq.read_schema(path, memory_map=True)
-        compressed = {chunk.compressed for chunk in column_chunks(_mapped(path), "latent") if chunk.rows}
+        compressed = {chunk.compressed for chunk in column_chunks(mapped_bytes(path), "latent") if chunk.rows}
         described = json.loads((found.metadata or {}).get(b"huggingface", b"null"))
     faults = []
     if found.names != wanted.names:
@@ -209,12 +206,6 @@ def deviations(path: Path, schema: ShardSchema, layout: str) -> list[str]:
     if compressed - {layout == COMPACT}:
         faults.append(f"is not written in layout {layout!r}, as the manifest says")
     return faults
-
-
-def _mapped(path: Path) -> memoryview:
-    """The bytes of a file, mapped for as long as anything refers to them: the traceback of an error may."""
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -235,37 +226,44 @@ def write_index(path: Path, schema: ShardSchema, columns: Mapping[str, Sequence[
     give_back_memory()
 
 
-def read_index(path: Path | BinaryIO, names: Sequence[str] | None = None) -> dict[str, list[Any]]:
+def read_index(path: Path | BinaryIO, names: Sequence[str] | None, rows: int) -> dict[str, list[Any]]:
     """Columns of the index; see ``ContainerRow.read_index``."""
-    import pyarrow.parquet as pq
-
     with damage_to(f"Index {path} cannot be read"):
-        with pq.ParquetFile(path, memory_map=True) as file:
-            lacking = sorted(set(names or ()) - set(file.schema_arrow.names))
-            if lacking:
-                raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
-            table = file.read(columns=None if names is None else list(names))
-        return {name: table.column(name).to_pylist() for name in names or table.column_names}
+        index = _index(path, names or (), rows)
+        wanted = index.file.schema_arrow.names if names is None else names
+        return {name: _values_of(index, name) for name in wanted}
 
 
-def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice) -> dict[str, Any]:
+def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice, total: int) -> dict[str, Any]:
     """Columns of the index as arrays; see ``ContainerRow.index_arrays``."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    with damage_to(f"Index {path} cannot be read"):
+        index = _index(path, names, total)
+        return {name: _array(index.column(name, rows)) for name in names}
 
-    with damage_to(f"Index {path} cannot be read"), pq.ParquetFile(path, memory_map=True) as file:
-        lacking = sorted(set(names) - set(file.schema_arrow.names))
-        if lacking:
-            raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
-        table = file.read(columns=list(names)).slice(rows.start, rows.stop - rows.start)
-        kinds = {field.name: field.type for field in table.schema}
-        return {
-            name: _numbers(table.column(name))
-            if pa.types.is_floating(kinds[name])
-            or (pa.types.is_integer(kinds[name]) and not table.column(name).null_count)
-            else table.column(name).to_pylist()
-            for name in names
-        }
+
+def _index(path: Path | BinaryIO, names: Sequence[str], rows: int) -> CheckedParquet:
+    """The index, once it was found to have so many rows and these columns."""
+    index = CheckedParquet(path)
+    if index.rows != rows:
+        raise DamagedShardError(f"Index {path} has {index.rows} rows, the manifest says {rows}.")
+    if lacking := index.lacking(names):
+        raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
+    return index
+
+
+def _values_of(index: CheckedParquet, name: str) -> list[Any]:
+    """A row group at a time: more need not be in memory twice."""
+    found: list[Any] = []
+    for number in range(len(index.footer.groups)):
+        found += index.of_group(number, name).to_pylist()
+    return found
+
+
+def _array(column: pa.ChunkedArray) -> Any:
+    import pyarrow as pa
+
+    number = pa.types.is_floating(column.type) or (pa.types.is_integer(column.type) and not column.null_count)
+    return _numbers(column) if number else column.to_pylist()
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -3,7 +3,8 @@
 A PLAIN, uncompressed page is: page header (Thrift compact protocol) | repetition levels | definition levels | values.
 Only the few fields needed are read, and the footer is read here and not by pyarrow, whose accessors of column chunks
 end the whole process where a damaged footer holds what they do not expect (an unknown codec, a histogram too long).
-Format: parquet.thrift ``FileMetaData`` and ``PageHeader``; Thrift "compact protocol" encoding.
+Whatever does not lie within the bytes there are is refused, so nobody has to look at these numbers again.
+Format: parquet.thrift ``FileMetaData`` and ``PageHeader``.
 """
 
 from __future__ import annotations
@@ -11,10 +12,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from latentstore.containers.thrift import BINARY, I32, I64, Struct, read_struct
+
 MAGIC = b"PAR1"
-DATA_PAGE, DATA_PAGE_V2, PLAIN, UNCOMPRESSED = 0, 3, 0, 0
-# Thrift compact type numbers (a field's low nibble).
-TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
+PLAIN, UNCOMPRESSED = 0, 0
+LARGEST_FOOTER = 64 << 20
+"""Bytes: a file whose last bytes say more is damaged."""
+PAGE_HEADER_BYTES = 1024
+"""That a page header of the latent column never exceeds: it has no statistics."""
+LARGEST_COUNT = 1 << 53
+
+COLUMN: Struct = {1: I32, 3: [BINARY], 4: I32, 5: I64, 6: I64, 7: I64, 9: I64, 11: I64}
+FOOTER: Struct = {2: [{1: I32, 2: I32, 5: I32}], 3: I64, 4: [{1: [{3: COLUMN}], 3: I64}]}
+PAGE: Struct = {
+    1: I32,
+    2: I32,
+    3: I32,
+    5: {1: I32, 2: I32},
+    7: {1: I32, 2: I32},
+    8: {1: I32, 4: I32, 5: I32, 6: I32},
+}
+HEADER_OF = {DATA_PAGE: 5, DICTIONARY_PAGE: 7, DATA_PAGE_V2: 8}
+"""Of each kind of page: the field with what is particular to it."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +52,70 @@ class ColumnChunk:
 
 
 @dataclass(frozen=True)
-class PageHeader:
-    """What stands before a data page."""
+class LeafChunk:
+    """What the footer says of one leaf of a column in one row group."""
 
+    column: str
+    """The top-level column that it belongs to."""
+    nested: bool
+    """Whether the column has more in it than this."""
+    kind: int
+    """Physical type, as parquet.thrift numbers them."""
+    width: int
+    """Bytes of a value of fixed length; 0 where the type says it."""
+    codec: int
     values: int
-    plain: bool
+    start: int
+    """Byte offset of its first page, of whatever kind."""
+    offset: int
+    """Byte offset of its first data page."""
+    bytes: int
+    """Of its pages as they lie in the file."""
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One row group, leaf by leaf."""
+
+    rows: int
+    leaves: tuple[LeafChunk, ...]
+
+    def of(self, column: str) -> list[LeafChunk]:
+        """The leaves of a column."""
+        return [leaf for leaf in self.leaves if leaf.column == column]
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of itself at its end."""
+
+    rows: int
+    """Of all row groups."""
+    groups: tuple[RowGroup, ...]
+    bytes: int
+    """Of itself, in the file."""
+
+
+@dataclass(frozen=True)
+class PageHeader:
+    """What stands before a page."""
+
+    kind: int
+    values: int
+    encoding: int
     bytes: int
     """Of the header itself."""
     levels: int | None
     """Bytes of repetition and definition levels, where the header says so (version 2 of data pages)."""
     page_bytes: int
     """Of the page, as it lies in the file."""
+    decoded_bytes: int
+    """Of the page, decompressed."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether its values are one after another as they are."""
+        return self.encoding == PLAIN
 
 
 @dataclass(frozen=True)
@@ -59,26 +132,85 @@ class DataPage:
     """Byte offset one past the page's last byte."""
 
 
+def footer_of(buffer: memoryview, size: int | None = None) -> Footer:
+    """What the footer says that these bytes, the last of a file of ``size``, end with; ValueError where there is none.
+
+    By default they are the whole file.
+    """
+    length = footer_bytes(buffer[-8:])
+    size = len(buffer) if size is None else size
+    if length + 8 > len(buffer):
+        raise no_footer()
+    try:
+        fields, _ = read_struct(buffer[len(buffer) - 8 - length : len(buffer) - 8], FOOTER)
+        leaves = [element for element in fields[2] if 1 in element]
+        groups = tuple(_group(group, leaves, size) for group in fields.get(4, []))
+        if _within(fields[3]) != sum(group.rows for group in groups):
+            raise no_footer()
+        return Footer(fields[3], groups, length)
+    except (LookupError, ValueError) as error:
+        raise no_footer() from error
+
+
+def footer_bytes(end: memoryview | bytes) -> int:
+    """How long the footer is, as the last eight bytes of a file say; ValueError where there is none."""
+    length = int.from_bytes(end[-8:-4], "little")
+    if len(end) < 8 or end[-4:] != MAGIC or length > LARGEST_FOOTER:
+        raise no_footer()
+    return length
+
+
 def column_chunks(buffer: memoryview, column: str) -> list[ColumnChunk]:
     """The chunk of this top-level column (with one leaf) in each row group; ValueError where there is none."""
-    try:
-        footer = len(buffer) - 8 - int.from_bytes(buffer[-8:-4], "little")
-        if footer < 0 or buffer[-4:] != MAGIC:
-            raise IndexError
-        groups = _struct(buffer, footer)[0].get(4, [])
-        return [_chunk(group, column.encode()) for group in groups]
-    except (LookupError, TypeError, AttributeError, RecursionError) as error:
-        message = "no readable footer"
-        raise ValueError(message) from error
+    return chunks_of(footer_of(buffer), column)
 
 
-def _chunk(group: dict[int, Any], column: bytes) -> ColumnChunk:
-    found = next((chunk[3] for chunk in group[1] if chunk[3][3][0] == column), None)
-    if found is None:
+def chunks_of(footer: Footer, column: str) -> list[ColumnChunk]:
+    """The same of a file whose footer was read."""
+    return [_chunk(group, column) for group in footer.groups]
+
+
+def _chunk(group: RowGroup, column: str) -> ColumnChunk:
+    leaves = group.of(column)
+    if not leaves:
+        raise no_footer()
+    leaf = leaves[0]
+    compressed = leaf.codec != UNCOMPRESSED
+    return ColumnChunk(rows=group.rows, values=leaf.values, compressed=compressed, offset=leaf.offset, bytes=leaf.bytes)
+
+
+def _group(fields: dict[int, Any], leaves: list[dict[int, int]], size: int) -> RowGroup:
+    chunks = [chunk[3] for chunk in fields[1]]
+    if len(chunks) != len(leaves):
         raise LookupError
-    return ColumnChunk(
-        rows=group[3], values=found[5], compressed=found[4] != UNCOMPRESSED, offset=found[9], bytes=found[7]
+    described = zip(chunks, leaves, strict=True)
+    return RowGroup(_within(fields[3]), tuple(_leaf(chunk, leaf, size) for chunk, leaf in described))
+
+
+def _leaf(fields: dict[int, Any], element: dict[int, int], size: int) -> LeafChunk:
+    path, offset, length = fields[3], fields[9], fields[7]
+    before = fields.get(11, 0)
+    empty = offset == 0 == fields[5]  # there is no data page
+    start = before if before > 0 and (before < offset or empty) else offset
+    if fields[1] != element[1] or not len(MAGIC) <= start <= start + length <= size:
+        raise LookupError
+    return LeafChunk(
+        column=path[0].decode(),
+        nested=len(path) > 1,
+        kind=fields[1],
+        width=_within(element.get(2, 0)),
+        codec=fields[4],
+        values=_within(fields[5]),
+        start=start,
+        offset=offset,
+        bytes=length,
     )
+
+
+def _within(count: int) -> int:
+    if not 0 <= count <= LARGEST_COUNT:
+        raise LookupError
+    return count
 
 
 def data_page(buffer: memoryview, offset: int, *, nested: bool = True) -> DataPage:
@@ -87,8 +219,10 @@ def data_page(buffer: memoryview, offset: int, *, nested: bool = True) -> DataPa
     A page of a ``nested`` column has repetition levels before its definition levels.
     """
     at = max(offset, len(MAGIC))
-    header = page_header(buffer[at:])
+    header = page_header(buffer[at : at + PAGE_HEADER_BYTES])
     start = at + header.bytes
+    if header.kind == DICTIONARY_PAGE:
+        raise _no_header()
     first = start + header.levels if header.levels is not None else _after_block(buffer, start)
     if header.levels is None and nested:
         first = _after_block(buffer, first)
@@ -98,13 +232,15 @@ def data_page(buffer: memoryview, offset: int, *, nested: bool = True) -> DataPa
 def page_header(buffer: memoryview) -> PageHeader:
     """The page header that these bytes begin with, whether or not the page follows; ValueError where there is none."""
     try:
-        header, size = _struct(buffer, 0)
-        body = header[{DATA_PAGE: 5, DATA_PAGE_V2: 8}[header[1]]]
-        encoding, levels = (body[2], None) if header[1] == DATA_PAGE else (body[4], body[5] + body[6])
-        return PageHeader(body[1], encoding == PLAIN, size, levels, page_bytes=header[3])
-    except (IndexError, KeyError, TypeError, RecursionError) as error:
-        message = "no readable page header"
-        raise ValueError(message) from error
+        header, size = read_struct(buffer, PAGE)
+        kind = header[1]
+        body = header[HEADER_OF[kind]]
+        encoding, levels = (body[4], body[5] + body[6]) if kind == DATA_PAGE_V2 else (body[2], None)
+        for count in (body[1], header[2], header[3], levels or 0):
+            _within(count)
+        return PageHeader(kind, body[1], encoding, size, levels, page_bytes=header[3], decoded_bytes=header[2])
+    except (LookupError, ValueError) as error:
+        raise _no_header() from error
 
 
 def _after_block(buffer: memoryview, at: int) -> int:
@@ -112,64 +248,10 @@ def _after_block(buffer: memoryview, at: int) -> int:
     return at + 4 + int.from_bytes(buffer[at : at + 4], "little")
 
 
-def _varint(buffer: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = buffer[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise IndexError
+def no_footer() -> ValueError:
+    """The error of a file whose footer makes no sense."""
+    return ValueError("no readable footer")
 
 
-def _zigzag(buffer: memoryview, at: int) -> tuple[int, int]:
-    value, at = _varint(buffer, at)
-    return (value >> 1) ^ -(value & 1), at
-
-
-def _struct(buffer: memoryview, at: int) -> tuple[dict[int, Any], int]:
-    fields: dict[int, Any] = {}
-    number = 0
-    while (head := buffer[at]) != 0:
-        at += 1
-        kind, delta = head & 0x0F, head >> 4
-        if delta:
-            number += delta
-        else:
-            number, at = _zigzag(buffer, at)
-        fields[number], at = _value(buffer, at, kind)
-    return fields, at + 1
-
-
-def _value(buffer: memoryview, at: int, kind: int) -> tuple[Any, int]:  # noqa: PLR0911 (one exit a kind of value)
-    if kind in (TRUE, FALSE):
-        return kind == TRUE, at
-    if kind == BYTE:
-        return buffer[at], at + 1
-    if kind == DOUBLE:
-        return None, at + 8
-    if kind == BINARY:
-        length, at = _varint(buffer, at)
-        return bytes(buffer[at : at + length]), at + length
-    if kind == STRUCT:
-        return _struct(buffer, at)
-    if kind == LIST:
-        return _list(buffer, at)
-    if kind in (SET, MAP):
-        raise IndexError  # the format has none
-    return _zigzag(buffer, at)
-
-
-def _list(buffer: memoryview, at: int) -> tuple[list[Any], int]:
-    kind, count = buffer[at] & 0x0F, buffer[at] >> 4
-    at += 1
-    if count == 15:
-        count, at = _varint(buffer, at)
-    items = []
-    for _ in range(count):
-        item, at = _value(buffer, at, BYTE if kind in (TRUE, FALSE) else kind)
-        items.append(item)
-    return items, at
+def _no_header() -> ValueError:
+    return ValueError("no readable page header")

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import io
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from latentstore.containers.arrow_features import BYTES
 from latentstore.containers.arrow_numbers import byte_values, leaf_values
 from latentstore.containers.damage import damage_to
-from latentstore.containers.parquet_pages import ColumnChunk, column_chunks, page_header
+from latentstore.containers.parquet_limits import FREE_BYTES, LATENT_GROWTH, CheckedParquet, Room, footer_read
+from latentstore.containers.parquet_pages import PAGE_HEADER_BYTES, ColumnChunk, chunks_of, page_header
 from latentstore.containers.row_ranges import KeptTail, read_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentstore.containers.interface import ShardBytes, ShardSchema
-
-LARGEST_FOOTER = 256 << 20
-"""Bytes: a file whose last bytes say more is damaged."""
-PAGE_HEADER_BYTES = 1024
-"""That a page header never exceeds: the latent column has no statistics."""
 
 
 def open_parquet_ranges(source: ShardBytes, schema: ShardSchema) -> RangedParquet:
@@ -45,8 +41,8 @@ class RangedParquet:
         self._nested = schema.dtype != BYTES
         with damage_to(f"Shard {source.name} cannot be read as Parquet"):
             self._tail = KeptTail(source)
-            self._footer = _footer(self._tail)
-            self._chunks = column_chunks(memoryview(self._footer), "latent")
+            self._footer = footer_read(self._tail.read, self._tail.size)
+            self._chunks = chunks_of(self._footer, "latent")
             each = schema.row_values if self._nested else 1
             if any(chunk.values != chunk.rows * each for chunk in self._chunks):
                 message = "its row groups do not hold whole latents"
@@ -89,14 +85,12 @@ class RangedParquet:
 
     def _decoded(self, group: int) -> NDArray[np.uint8]:
         """Every row of a row group, (N, row_bytes)."""
-        import pyarrow.parquet as pq
-
-        file = pq.ParquetFile(
-            RangedFile(self._tail), metadata=self._metadata, pre_buffer=False, page_checksum_verification=True
-        )
+        known = (self._footer, self._metadata)
+        file = CheckedParquet(cast("BinaryIO", RangedFile(self._tail)), checksums=True, known=known)
+        room = Room(FREE_BYTES + LATENT_GROWTH * self._chunks[group].rows * self._row_bytes)
         parts = [
             leaf_values(chunk, self._schema.latent_shape) if self._nested else byte_values(chunk)
-            for chunk in file.read_row_group(group, columns=["latent"]).column("latent").chunks
+            for chunk in file.of_group(group, "latent", room).chunks
         ]
         numbers = np.ascontiguousarray(np.concatenate(parts), self._dtype if self._nested else np.uint8)
         return numbers.view(np.uint8).reshape(self._chunks[group].rows, self._row_bytes)
@@ -105,15 +99,20 @@ class RangedParquet:
     def _metadata(self) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.read_metadata(io.BytesIO(self._footer))  # of the file itself it would read 64 KiB
+        footer = self._tail.read(self._tail.size - 8 - self._footer.bytes, self._tail.size)
+        return pq.read_metadata(io.BytesIO(footer))  # of the file itself it would read 64 KiB
 
 
 class RangedFile(io.RawIOBase):
-    """A file to read from, of which only the bytes that are asked for are fetched: each ``read`` is one range."""
+    """A file to read from, of which only the bytes that are asked for are fetched: each ``read`` is one range.
+
+    What lies in the range before it is not asked for again.
+    """
 
     def __init__(self, tail: KeptTail) -> None:
         self._tail = tail
         self._at = 0
+        self._kept = (0, b"")
 
     def readable(self) -> bool:
         """That it can be read."""
@@ -135,15 +134,9 @@ class RangedFile(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """So many bytes, fewer only at the end of the file."""
         stop = self._tail.size if size is None or size < 0 else min(self._tail.size, self._at + size)
-        found = self._tail.read(self._at, max(self._at, stop))
+        start, found = self._kept
+        if not start <= self._at <= stop <= start + len(found):
+            start, found = self._kept = (self._at, self._tail.read(self._at, max(self._at, stop)))
+        found = found[self._at - start : stop - start]
         self._at += len(found)
         return found
-
-
-def _footer(tail: KeptTail) -> bytes:
-    """The end of the file from its footer on; ValueError where there is none."""
-    length = int.from_bytes(tail.read(max(0, tail.size - 8), max(0, tail.size - 4)), "little")
-    if length + 8 > min(tail.size, LARGEST_FOOTER):
-        message = "no readable footer"
-        raise ValueError(message)
-    return tail.read(tail.size - 8 - length, tail.size)

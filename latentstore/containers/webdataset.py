@@ -51,6 +51,8 @@ NPY_HEADER_BYTES = 128
 BEFORE = BLOCK + NPY_HEADER_BYTES
 """Bytes of a row before its numbers: both headers."""
 ROW_DIGITS, ID_DIGITS = 10, 16
+ROW_BLOCKS = 4
+"""Of a row, at least: two files of a header and content. So a table of many rows lies in a file that is much longer."""
 ROWS_AT_ONCE = 1024
 
 
@@ -258,7 +260,7 @@ def _read_table(read: Callable[[int, int], bytes], size: int, entry: np.dtype[An
     magic, rows, checksum = FOOTER.unpack(tail[: FOOTER.size].ljust(FOOTER.size, b"\0"))
     length = whole_blocks(rows * entry.itemsize + FOOTER.size)
     start = size - len(END) - length
-    if magic != MAGIC or tail[FOOTER.size :] != END or start < BLOCK:
+    if magic != MAGIC or tail[FOOTER.size :] != END or start < BLOCK + rows * ROW_BLOCKS * BLOCK:
         message = "it does not end with a table of offsets and two blocks of zeros."
         raise ValueError(message)
     text = read(start - BLOCK, start + length)

@@ -63,13 +63,8 @@ class Origin:
 
     @classmethod
     def of(cls, store: LatentStore) -> Origin:
-        """DamagedShardError unless the rows of its index are those of its shards."""
-        index = store.index()
-        shards = [shard for split in store.manifest.splits.values() for shard in split.shards]
-        if index["shard"] != [shard.path for shard in shards for _ in range(shard.rows)]:
-            path = store.folder / store.manifest.index.path
-            raise DamagedShardError(f"Index {path} does not list the rows of the manifest's shards.")
-        return cls(store, index)
+        """DamagedShardError unless the rows of its index are those of its shards, and whole."""
+        return cls(store, store.checked_index())
 
     @property
     def manifest(self) -> Manifest:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentstore.json_records import ONLY_WHERE_SET
+from latentstore.json_records import ONLY_WHERE_SET, Count, Seed, Some
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class DuplicateGroup:
 class Duplicates:
     """Pictures of the source that are byte for byte the same."""
 
-    groups: int = 0
+    groups: Count = 0
     """Sets of equal pictures."""
-    pictures: int = 0
+    pictures: Count = 0
     """Pictures in them."""
-    across_splits: int = 0
+    across_splits: Count = 0
     """Sets with pictures in more than one split: what is tested on was trained on."""
-    across_classes: int = 0
+    across_classes: Count = 0
     """Sets whose pictures have different labels."""
     examples: tuple[DuplicateGroup, ...] = ()
     """Up to ten sets, those across splits first."""
@@ -54,7 +54,7 @@ class SkippedInfo:
     source_path: str
     reason: str
     split: str
-    position: int
+    position: Count
     """Its place in the planned order of its split."""
 
 
@@ -64,7 +64,7 @@ class RetriedInfo:
 
     id: str
     split: str
-    position: int
+    position: Count
     """Its place in the planned order of its split."""
 
 
@@ -73,11 +73,11 @@ class HalvedInfo:
     """A batch that was too large for the memory there was, and was computed in parts."""
 
     split: str
-    start: int
+    start: Count
     """Its first place in the planned order of its split."""
-    stop: int
+    stop: Count
     """The place after its last one."""
-    rows_at_once: int
+    rows_at_once: Some
     stage: str
     """``encode`` or ``decode``."""
 
@@ -86,9 +86,9 @@ class HalvedInfo:
 class AppendInfo:
     """Pictures that were added to a sealed dataset, as shards of their own."""
 
-    pictures: Mapping[str, int]
+    pictures: Mapping[str, Count]
     """Added to each split, usable or not; splits without any are left out."""
-    rows: Mapping[str, int]
+    rows: Mapping[str, Count]
     """Planned rows that they are, those of skipped pictures included."""
     manifest_sha256: str
     """Of the manifest.json before it: which dataset was added to."""
@@ -102,14 +102,14 @@ class BuildInfo:
 
     order: str
     """``shuffled`` or ``source``."""
-    seed: int
-    batch_size: int
-    rows_per_shard: int
+    seed: Seed
+    batch_size: Some
+    rows_per_shard: Some
     plan: Mapping[str, Any]
     """What must agree for a re-run to be the same build."""
     skipped: tuple[SkippedInfo, ...] = ()
     duplicates: Duplicates = field(default_factory=Duplicates)
-    conversions: Mapping[str, int] = field(default_factory=dict)
+    conversions: Mapping[str, Count] = field(default_factory=dict)
     """How many pictures needed which conversion to become 8-bit RGB, each counted at its first row."""
     retried: tuple[RetriedInfo, ...] = field(default=(), metadata=ONLY_WHERE_SET)
     """Pictures that are not in the dtype of the others."""

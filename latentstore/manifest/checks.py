@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
+from latentstore.containers.arrow_features import fault_of_feature
 from latentstore.errors import ManifestError, RequestError
-from latentstore.json_records import plain
+from latentstore.json_records import check_ranges, plain
 from latentstore.manifest.names import SPLIT_NAME, is_config_name, is_index_name, is_shard_name
 from latentstore.pixels import VIEW_FEATURES
 from latentstore.system.safe_paths import is_safe_name
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from latentstore.manifest.contract import Manifest
     from latentstore.manifest.records import SplitInfo, StorageInfo
 
+MOST_VALUES = 1 << 31
+"""Of one latent: a picture of 100,000 x 100,000 pixels, at stride 8 in 13 channels."""
 STORED_DTYPES = ("float16", "float32", "uint8")
 REACH = 127
 """Steps to either side of zero (see storage/int8)."""
@@ -57,6 +61,18 @@ def check(manifest: Manifest) -> None:
     if manifest.index.rows != manifest.rows:
         message = f"expected the {manifest.rows} rows of all splits, found {manifest.index.rows}"
         raise ManifestError(message, field="index.rows")
+    check_ranges(manifest)
+    _check_columns(manifest)
+
+
+def _check_columns(manifest: Manifest) -> None:
+    """What a row is made of can be held, and has types."""
+    if math.prod(manifest.latent_shape) > MOST_VALUES:
+        message = f"expected {MOST_VALUES} numbers a latent at most, found {math.prod(manifest.latent_shape)}"
+        raise ManifestError(message, field="latent_shape")
+    for name, feature in manifest.columns.items():
+        if (fault := fault_of_feature(feature)) is not None:
+            raise ManifestError(f"expected a type in the words of `datasets`, found {fault}", field=f"columns.{name}")
 
 
 def _check_config(manifest: Manifest) -> None:

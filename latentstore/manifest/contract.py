@@ -10,7 +10,7 @@ from typing import Any
 
 from latentstore.containers.interface import ShardSchema
 from latentstore.errors import ManifestError, NotSealedError
-from latentstore.json_records import ONLY_WHERE_SET, parse, plain
+from latentstore.json_records import ONLY_WHERE_SET, Side, Thumbnail, parse, plain
 from latentstore.manifest.build_records import BuildInfo, Environment
 from latentstore.manifest.checks import check
 from latentstore.manifest.names import FILE_NAME, SKIPPED, is_index_name, is_shard_name, preview_name
@@ -23,11 +23,12 @@ from latentstore.manifest.records import (
     StorageInfo,
     VaeInfo,
 )
-from latentstore.manifest.text import check_version, contents, digest_of, with_digest
+from latentstore.manifest.text import LARGEST_TEXT, check_version, contents, digest_of, with_digest
 from latentstore.normalisation import Normalisation
 from latentstore.pixels import Preparation
 from latentstore.quality import MetricSummary
 from latentstore.system.durable_files import write_atomically
+from latentstore.system.plain_files import read_file
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Manifest:
 
     format_version: str
     config: str
-    latent_shape: tuple[int, int, int]
+    latent_shape: tuple[Side, Side, Side]
     posterior: str
     """What is stored of the encoder's posterior: ``mean``, or ``sample`` where a study is reproduced."""
     source: SourceInfo
@@ -55,7 +56,7 @@ class Manifest:
     build: BuildInfo
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Type of each column passed through from the source, in the words of `datasets`."""
-    thumbnail: int = field(default=0, metadata=ONLY_WHERE_SET)
+    thumbnail: Thumbnail = field(default=0, metadata=ONLY_WHERE_SET)
     """Longest side of the thumbnails in pixels (a smaller picture keeps its size); 0: there is no such column."""
     digest: str = field(default="", compare=False)
     """sha256 of the manifest's own text with this empty; empty until it is written."""
@@ -107,7 +108,7 @@ class Manifest:
         """The manifest of a config folder; NotSealedError where there is none, ManifestError where it is wrong."""
         path = folder / FILE_NAME
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = read_file(path, LARGEST_TEXT).decode("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             raise NotSealedError(f"{folder} has no {FILE_NAME}, so it is not a complete latent dataset.") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -131,6 +132,12 @@ class Manifest:
         manifest = parse(cls, data)
         manifest.validate()
         return manifest
+
+    def of_folder(self, name: str) -> Manifest:
+        """Itself; ManifestError unless its config is called like the folder of a repository that it lies in."""
+        if self.config != name:
+            raise ManifestError(f"expected {name!r}, the name of its folder, found {self.config!r}", field="config")
+        return self
 
     def to_json(self) -> str:
         """JSON text, the same for the same manifest; it ends with its own digest."""

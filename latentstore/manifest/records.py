@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentstore.json_records import ONLY_WHERE_SET
+from latentstore.json_records import ONLY_WHERE_SET, Count, Number, Ratio, Seed, Side, Some, Spread
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class SourceInfo:
     name: str
     location: str
     revision: str | None
-    images: Mapping[str, int]
+    images: Mapping[str, Count]
     """Pictures found in each split, usable or not."""
     classes: tuple[str, ...] | None
     """Class names in label order; null where the source has none."""
@@ -40,8 +40,8 @@ class VaeInfo:
     subfolder: str
     revision: str | None
     weights_sha256: str | None
-    stride: int
-    channels: int
+    stride: Side
+    channels: Side
     licence: str
 
 
@@ -50,15 +50,15 @@ class CandidateInfo:
     """One storage as it did on the calibration sample."""
 
     storage: str
-    step_sigma: float | None
+    step_sigma: Ratio | None
     """Step as a multiple of each channel's standard deviation; null for floats."""
-    bits_per_pixel: float
+    bits_per_pixel: Spread
     """Order-0 entropy of the sample's stored numbers, a true pixel."""
-    loss_db: float
+    loss_db: Number
     """Mean over the sample's pictures of the PSNR lost against unrounded latents."""
-    loss_error_db: float
+    loss_error_db: Spread
     """Standard error of that mean."""
-    clipped: int
+    clipped: Count
     """Numbers beyond 127 steps."""
 
 
@@ -66,11 +66,11 @@ class CandidateInfo:
 class CalibrationInfo:
     """What the choice of storage and steps rests on."""
 
-    pictures: int
-    seed: int
-    std: tuple[float, ...]
+    pictures: Count
+    seed: Seed
+    std: tuple[Spread, ...]
     """Of each channel of the sample's raw latents; the steps are multiples of it."""
-    widened: tuple[int, ...]
+    widened: tuple[Count, ...]
     """Channels whose step was made larger because clipping alone cost more than their share of the budget."""
     candidates: tuple[CandidateInfo, ...]
 
@@ -86,7 +86,7 @@ class ConversionInfo:
     """Whether every raw latent stayed the same to the last bit."""
     measured: bool
     """Whether the quality in the manifest is that of the numbers after this step."""
-    quality_before: Mapping[str, float | None] = field(default_factory=dict)
+    quality_before: Mapping[str, Number | None] = field(default_factory=dict)
     """Mean of each metric before it."""
     manifest_sha256: str = ""
     """Of the manifest.json before it: which dataset this one was made from."""
@@ -100,15 +100,15 @@ class StorageInfo:
     dtype: str
     container: str
     layout: str
-    steps: tuple[float, ...] | None = None
+    steps: tuple[Number, ...] | None = None
     """One quantisation step a channel; null for floats."""
-    step_sigma: float | None = None
+    step_sigma: Ratio | None = None
     """The steps as a multiple of each channel's standard deviation; null for floats."""
-    budget_db: float | None = None
+    budget_db: Number | None = None
     """PSNR that storing was allowed to cost; null where none was set."""
-    measured_loss_db: float | None = None
+    measured_loss_db: Number | None = None
     """Mean over all pictures of the PSNR lost against unrounded latents; null where it was not measured."""
-    clipped: tuple[int, ...] | None = None
+    clipped: tuple[Count, ...] | None = None
     """Numbers of each channel beyond 127 steps; null for floats."""
     calibration: CalibrationInfo | None = None
     converted: tuple[ConversionInfo, ...] = ()
@@ -119,12 +119,12 @@ class StorageInfo:
 class ChannelNumbers:
     """Statistics of the raw latents of one split as stored, one number a channel."""
 
-    count: int
+    count: Count
     """Values a channel."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    minimum: tuple[float, ...]
-    maximum: tuple[float, ...]
+    mean: tuple[Number, ...]
+    std: tuple[Spread, ...]
+    minimum: tuple[Number, ...]
+    maximum: tuple[Number, ...]
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class ShardInfo:
 
     path: str
     """Relative to the config's folder."""
-    rows: int
-    bytes: int
+    rows: Count
+    bytes: Count
     sha256: str
 
 
@@ -142,7 +142,7 @@ class ShardInfo:
 class SplitInfo:
     """One split."""
 
-    rows: int
+    rows: Count
     shards: tuple[ShardInfo, ...]
 
 
@@ -150,24 +150,24 @@ class SplitInfo:
 class SizeLedger:
     """What it takes to keep the same pictures in different forms; every ratio names its baseline."""
 
-    pixels: int
+    pixels: Some
     """True pixels of all rows."""
-    raw_rgb_bytes: int
+    raw_rgb_bytes: Some
     """3 bytes a pixel; a picture or tile that is stored in several views counts once."""
-    source_bytes: int | None
+    source_bytes: Count | None
     """The source's own files, each counted once; null where there are none."""
-    payload_bytes: int
+    payload_bytes: Some
     """Stored numbers before compression."""
-    entropy_bytes: int
+    entropy_bytes: Count
     """Order-0 entropy of the stored numbers, per channel, byte place and shard: what a coder that sees one number at a
     time could reach."""
-    stored_bytes: int
+    stored_bytes: Some
     """All shards."""
-    bits_per_pixel: float
+    bits_per_pixel: Ratio
     """Stored bits for each of ``pixels``."""
-    raw_rgb_over_stored: float
+    raw_rgb_over_stored: Ratio
     """Above 1: smaller than raw RGB."""
-    source_over_stored: float | None
+    source_over_stored: Ratio | None
     """Above 1: smaller than the source files; below 1: larger."""
-    thumbnail_bytes: int = field(default=0, metadata=ONLY_WHERE_SET)
+    thumbnail_bytes: Count = field(default=0, metadata=ONLY_WHERE_SET)
     """Of all thumbnails, each as the WebP file it is; they are part of ``stored_bytes``, and of every ratio to it."""

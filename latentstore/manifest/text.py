@@ -15,6 +15,10 @@ from latentstore.manifest.names import FORMAT_VERSION
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 """Half of a letter as JSON can spell it: a text that has no other half cannot be written again."""
+LARGEST_TEXT = 256 << 20
+"""Bytes of a manifest."""
+MOST_VALUES = 1 << 23
+"""In it: with five of each, it can list a million skipped pictures."""
 
 
 def with_digest(data: Mapping[str, Any]) -> str:
@@ -31,6 +35,8 @@ def digest_of(text: str, stated: str) -> str:
 
 def contents(text: str) -> Any:
     """What the JSON text holds; ManifestError where it is none, or has numbers that JSON or a float cannot hold."""
+    if len(text) > LARGEST_TEXT or sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise ManifestError(f"has more than {LARGEST_TEXT:,} bytes, or {MOST_VALUES:,} values")
     try:
         found = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         if HALF.search(text):
@@ -43,7 +49,7 @@ def contents(text: str) -> Any:
 def check_version(data: object) -> None:
     """Raise UnsupportedVersionError for another major version; warn of a newer minor one."""
     found = data.get("format_version") if isinstance(data, Mapping) else None
-    if not isinstance(found, str) or not re.fullmatch(r"\d+\.\d+", found):
+    if not isinstance(found, str) or not re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", found):
         raise ManifestError(f"expected a version such as {FORMAT_VERSION!r}, found {found!r}", field="format_version")
     major, minor = (int(part) for part in found.split("."))
     own_major, own_minor = (int(part) for part in FORMAT_VERSION.split("."))

@@ -12,16 +12,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from latentstore.errors import MetricError
 from latentstore.hashing import sha256_of
 
-if TYPE_CHECKING:
-    from http.client import HTTPResponse
-
 _BLOCK = 1 << 20
 _PATIENCE_SECONDS = 60
+_WHOLE = 200
 
 
 @dataclass(frozen=True)
@@ -94,16 +92,18 @@ def fetch(weights: WeightsFile, folder: Path, *, progress: Callable[[int, int], 
 
 def _download(weights: WeightsFile, file: Any, progress: Callable[[int, int], None] | None) -> None:
     from http.client import HTTPException
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
+
+    from latentstore.http_connections import HttpConnections, RedirectError
 
     if not weights.url.startswith(("https://", "http://")):
         raise MetricError(f"{weights.url} is no address to download {weights.file} from.")
     digest, came = hashlib.sha256(), 0
-    request = Request(weights.url, headers={"User-Agent": "latentstore"})  # noqa: S310 (the scheme was checked)
+    headers = {"User-Agent": "latentstore", "Accept-Encoding": "identity"}
+    asked = HttpConnections(_PATIENCE_SECONDS).followed(weights.url, lambda _: headers, weights.bytes)
     try:
-        response: HTTPResponse
-        with urlopen(request, timeout=_PATIENCE_SECONDS) as response:  # noqa: S310 (likewise)
+        with asked as (_, response):
+            if response.status != _WHOLE:
+                raise MetricError(_not_downloaded(weights, f"HTTP Error {response.status}: {response.reason[:100]}"))
             while block := response.read(_BLOCK):
                 file.write(block)
                 digest.update(block)
@@ -112,16 +112,20 @@ def _download(weights: WeightsFile, file: Any, progress: Callable[[int, int], No
                     break
                 if progress is not None:
                     progress(came, weights.bytes)
-    except (OSError, HTTPException) as error:
-        if isinstance(error, HTTPError):
-            error.close()
-        raise MetricError(f"{weights.url} cannot be downloaded ({error}); type the same again.") from error
+    except RedirectError as error:
+        raise MetricError(f"{weights.url} {error}: nothing is downloaded from there.") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise MetricError(_not_downloaded(weights, error)) from error
     if came != weights.bytes or digest.hexdigest() != weights.sha256:
         more = "more than " if came > weights.bytes else ""
         raise MetricError(
             f"What came from {weights.url} is not {_wanted(weights)}, of {weights.bytes:,} bytes: found "
             f"{more}{min(came, weights.bytes):,} bytes of sha256 {digest.hexdigest()}; nothing was kept."
         )
+
+
+def _not_downloaded(weights: WeightsFile, reason: object) -> str:
+    return f"{weights.url} cannot be downloaded ({reason}); type the same again."
 
 
 def _wanted(weights: WeightsFile) -> str:

@@ -111,7 +111,7 @@ def _scores(folder: Path, manifest: Manifest) -> Sequence[float | None] | None:
         return None
     try:
         found: Sequence[float | None] = CONTAINERS[manifest.storage.container].read_index(
-            folder / manifest.index.path, ["psnr"]
+            folder / manifest.index.path, ["psnr"], manifest.rows
         )["psnr"]
     except (StoreError, OSError, ValueError, KeyError):  # only with ``force``, and then the card says so
         return None

@@ -133,8 +133,11 @@ def _scores_there(place: Target, state: TargetState, manifest: Manifest) -> Sequ
     container = CONTAINERS.get(manifest.storage.container)
     if "psnr" not in manifest.metrics or path not in state.files or container is None:
         return None
+    if state.files[path].bytes != manifest.index.bytes:
+        return None
     try:
-        found: Sequence[float | None] = container.read_index(io.BytesIO(place.read(state, path)), ["psnr"])["psnr"]
+        content = io.BytesIO(place.read(state, path))
+        found: Sequence[float | None] = container.read_index(content, ["psnr"], manifest.rows)["psnr"]
     except (StoreError, OSError, ValueError, KeyError):  # the card is not the place to say what `verify` says
         return None
     return found

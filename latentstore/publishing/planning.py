@@ -87,7 +87,7 @@ def manifests_of_others(
             continue
         path = f"{config}/{FILE_NAME}"
         try:
-            found.append(Manifest.from_file(read(path).decode("utf-8"), f"{location}/{path}"))
+            found.append(Manifest.from_file(read(path).decode("utf-8"), f"{location}/{path}").of_folder(config))
         except (ManifestError, UnicodeDecodeError) as error:
             raise PublishError(
                 f"The config {config!r} of {location} cannot be understood ({error}), so no card can be written that "

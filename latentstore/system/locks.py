@@ -22,8 +22,11 @@ from typing import IO
 
 from latentstore.errors import ManifestError
 from latentstore.json_records import parse, plain
-from latentstore.system.safe_paths import open_own
+from latentstore.system.plain_files import read_file
+from latentstore.system.safe_paths import NO_WAITING, open_own
 
+LARGEST_HOLDER = 1 << 16
+"""Bytes of a lock file."""
 UNTOUCHED_SECONDS = 600.0
 """After this a lock file of another machine is stale, where the system has no locks of its own."""
 NO_SUCH_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -122,7 +125,7 @@ def is_held(path: Path) -> bool:
     if fcntl is None:
         return path.exists() and not _is_stale(path)
     try:
-        with path.open("r", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | NO_WAITING), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -134,8 +137,8 @@ def is_held(path: Path) -> bool:
 def holder_of(path: Path) -> Holder | None:
     """Who wrote his name into a lock file; he may have ended since."""
     try:
-        return parse(Holder, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ManifestError):
+        return parse(Holder, json.loads(read_file(path, LARGEST_HOLDER)))
+    except (OSError, ValueError, RecursionError, ManifestError):
         return None
 
 

@@ -308,6 +308,11 @@ def test_source_options_are_json_where_they_can_be(text: str, value: object) -> 
     assert Assignment().convert(f"key={text}", None, None) == ("key", value)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000])
+def test_a_source_option_that_is_no_sensible_json_is_text(text: str) -> None:
+    assert Assignment().convert(f"key={text}", None, None) == ("key", text)
+
+
 def test_a_table_name_wins_over_a_folder_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

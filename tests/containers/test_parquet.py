@@ -328,7 +328,7 @@ def test_an_undefined_score_is_null_and_an_infinite_one_is_kept(tmp_path: Path) 
 def test_a_damaged_index_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "index.parquet").write_bytes(content)
     with pytest.raises(DamagedShardError) as caught:
-        read_index(tmp_path / "index.parquet")
+        read_index(tmp_path / "index.parquet", None, 3)
     assert str(caught.value).startswith(f"Index {tmp_path / 'index.parquet'} cannot be read: ")
 
 
@@ -337,7 +337,7 @@ def test_an_index_that_lacks_a_column_is_named(tmp_path: Path) -> None:
     columns: dict[str, list[Any]] = {name: [] for name in (*SCHEMA.scalar_columns, "split", "shard", "row")}
     write_index(path, SCHEMA, columns)
     with pytest.raises(DamagedShardError) as caught:
-        read_index(path, ["id", "ssim"])
+        read_index(path, ["id", "ssim"], 0)
     assert str(caught.value) == f"Index {path} lacks the columns ssim."
 
 

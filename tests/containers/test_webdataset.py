@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import struct
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -26,7 +27,15 @@ from latentstore.containers.interface import ShardSchema
 from latentstore.containers.json_rows import column_array, json_features, json_row, json_rows
 from latentstore.containers.table import CONTAINERS
 from latentstore.containers.ustar import LARGEST_FILE, header
-from latentstore.containers.webdataset import ENTRY, FAST, FOOTER, MAGIC, open_webdataset, write_webdataset
+from latentstore.containers.webdataset import (
+    ENTRY,
+    FAST,
+    FOOTER,
+    MAGIC,
+    open_webdataset,
+    open_webdataset_ranges,
+    write_webdataset,
+)
 from latentstore.errors import DamagedShardError, RequestError
 from latentstore.records import LatentRecord
 from latentstore.shards import blocks_of
@@ -473,6 +482,33 @@ def test_a_forged_table_with_a_right_checksum_is_refused(shard: Path) -> None:
         shard.write_bytes(content)
         with pytest.raises(DamagedShardError, match="does not describe the files of 7 rows"):
             open_webdataset(shard, SCHEMA)
+
+
+@pytest.mark.parametrize("rows", [8, 10**6, 2**40, 2**64 - 1])
+def test_a_table_of_more_rows_than_the_file_could_hold_is_not_read(shard: Path, rows: int) -> None:
+    sound = shard.read_bytes()
+    start = sound.index(b"__offsets__") + 512
+    entries = bytes(ENTRY.itemsize * min(rows, 10**6))
+    content = entries.ljust(-(-(len(entries) + 24) // 512) * 512 - 24, b"\0") + struct.pack("<8sQ", b"latents1", rows)
+    table = content + zlib.crc32(content).to_bytes(8, "little")
+    shard.write_bytes(sound[: start - 512] + header(b"__offsets__", len(table)) + table + bytes(1024))
+    for opened in (lambda: open_webdataset(shard, SCHEMA), lambda: open_webdataset_ranges(Whole(shard), SCHEMA)):
+        with pytest.raises(DamagedShardError) as caught:
+            opened()
+        wanted = "describe the files of 8 rows" if rows == 8 else "end with a table of offsets and two blocks of zeros"
+        assert wanted in str(caught.value)
+
+
+class Whole:
+    """See ``ShardBytes``: a file here, of which only its end may be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._content = path.read_bytes()
+        self.name, self.size = str(path), len(self._content)
+
+    def read(self, start: int, stop: int) -> bytes:
+        assert stop - start < 1 << 20
+        return self._content[start:stop]
 
 
 def test_the_row_refuses_what_it_cannot_do() -> None:

@@ -97,6 +97,7 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp_pat
 
 
 def test_a_lock_file_that_holds_no_name_is_nobody_s_yet(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text("{")
-    assert holder_of(tmp_path / "lock") is None
+    for text in ("[" * 100_000, "9" * 5000, "{"):
+        (tmp_path / "lock").write_text(text)
+        assert holder_of(tmp_path / "lock") is None
     assert take(tmp_path / "lock", system_locks=False) is None
