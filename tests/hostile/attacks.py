@@ -53,21 +53,24 @@ class Attack:
 
 def field_attacks(data: Mapping[str, Any]) -> Iterator[Attack]:
     """Every field with every hostile value; once there alone, once wherever the manifest says the same."""
-    for leaf in leaves(filled(data)):
+    whole = filled(data)
+    for leaf in leaves(whole):
         values = NUMBERS if leaf.kind == NUMBER else TEXTS
         group = {NUMBER: "manifest numbers", KEY: "manifest names"}.get(leaf.kind, "manifest words")
+        repeated = is_repeated(data, whole, leaf)
         for what, value in values.items():
-            yield Attack(group, leaf.words, what, DATASET, partial(_field, leaf, value, False))
-            if is_repeated(data, leaf):
-                yield Attack(group, leaf.words, f"{what}, everywhere", DATASET, partial(_field, leaf, value, True))
+            plant = partial(_field, whole, leaf, value)
+            yield Attack(group, leaf.words, what, DATASET, plant)
+            if repeated:
+                yield Attack(group, leaf.words, f"{what}, everywhere", DATASET, partial(plant, everywhere=True))
         if leaf.kind != KEY:
             for what, value in KINDS.items():
-                yield Attack("manifest kinds", leaf.words, what, DATASET, partial(_field, leaf, value, False))
+                yield Attack("manifest kinds", leaf.words, what, DATASET, partial(_field, whole, leaf, value))
 
 
-def _field(leaf: Leaf, value: Any, everywhere: bool, scratch: Scratch) -> None:
+def _field(whole: Any, leaf: Leaf, value: Any, scratch: Scratch, *, everywhere: bool = False) -> None:
     value = deep() if value == "@DEEP@" else scratch.fill(value) if isinstance(value, str) else value
-    scratch.seal(agreeing(planted(scratch.manifest(), leaf, value, everywhere=everywhere)))
+    scratch.seal(agreeing(planted(scratch.manifest(), whole, leaf, value, everywhere=everywhere)))
 
 
 ACTS: dict[str, dict[str, dict[str, Any]]] = {

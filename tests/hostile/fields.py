@@ -62,10 +62,14 @@ def leaves(whole: Any, hint: Any = Manifest, path: Place = ()) -> Iterator[Leaf]
         yield Leaf(path, NUMBER)
 
 
-def planted(data: Mapping[str, Any], leaf: Leaf, value: Any, *, everywhere: bool = False) -> dict[str, Any]:
-    """The manifest with this value there, and (``everywhere``) in every other place that said the same."""
+def planted(
+    data: Mapping[str, Any], whole: Any, leaf: Leaf, value: Any, *, everywhere: bool = False
+) -> dict[str, Any]:
+    """The manifest with this value there, and (``everywhere``) in every other place that said the same.
+
+    ``whole`` is the same manifest, filled: what is on the way and not there is taken from it.
+    """
     changed: dict[str, Any] = copy.deepcopy(dict(data))
-    whole = filled(data)
     inner: Any = changed
     for part in leaf.path[:-1]:
         inner, whole = _inside(inner, whole, part), whole[part]
@@ -82,9 +86,9 @@ def planted(data: Mapping[str, Any], leaf: Leaf, value: Any, *, everywhere: bool
     return changed
 
 
-def is_repeated(data: Mapping[str, Any], leaf: Leaf) -> bool:
+def is_repeated(data: Mapping[str, Any], whole: Any, leaf: Leaf) -> bool:
     """Whether other places of the manifest say the same, so that a careful stranger changes them too."""
-    inner: Any = filled(data)
+    inner = whole
     for part in leaf.path[:-1]:
         inner = inner[part]
     value = leaf.path[-1] if leaf.kind == KEY else inner[leaf.path[-1]]

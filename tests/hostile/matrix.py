@@ -83,15 +83,16 @@ class Outcome:
 # Which cells there are ------------------------------------------------------------------------------------------------
 
 
+def attacks_of(home: Path, part: str) -> dict[str, Attack]:
+    """Attacks on the fields of a manifest, or on everything else, by name."""
+    found = field_attacks(Scratch(home).manifest()) if part == FIELDS else file_attacks()
+    return {attack.name: attack for attack in found}
+
+
 def cells_of(home: Path, part: str) -> list[Cell]:
-    """All cells of the fields of a manifest, or of everything else, in an order that is always the same."""
-    attacks = field_attacks(Scratch(home).manifest()) if part == FIELDS else file_attacks()
-    return [
-        Cell(attack, command)
-        for attack in attacks
-        for command in COMMANDS.values()
-        if attack.face in command.faces
-    ]
+    """All cells of a part, in an order that is always the same."""
+    attacks = attacks_of(home, part).values()
+    return [Cell(attack, row) for attack in attacks for row in COMMANDS.values() if attack.face in row.faces]
 
 
 def sampled(cells: Sequence[Cell], part: str, seed: int, *, each: int = 1) -> list[Cell]:
@@ -341,11 +342,11 @@ def serve(home: Path, part: str, pipe: Connection) -> None:
         web = stack.enter_context(serving(home, lambda server: type("Bound", (HostileAnswers,), {"server_of": server})))
         _lose_patience()
         laboratory = Laboratory(home, web, elsewhere)
-        cells = {cell.name: cell for cell in cells_of(home, part)}
+        attacks = attacks_of(home, part)
         honest = Attack("", "nothing", "nothing", "", lambda _: None)
         pipe.send([(row.name, laboratory.run(Cell(honest, row))) for row in COMMANDS.values() if _can_be_honest(row)])
-        while (name := pipe.recv()) is not None:
-            pipe.send(laboratory.run(cells[name]))
+        while (cell := pipe.recv()) is not None:
+            pipe.send(laboratory.run(Cell(attacks[cell[0]], COMMANDS[cell[1]])))
 
 
 def _can_be_honest(command: Command) -> bool:
@@ -381,7 +382,7 @@ def run_all(home: Path, part: str, cells: Sequence[Cell], seconds: float = GIVEN
                     Outcome(FAILURE, f"an honest dataset is refused: {outcome.note}") if wrong else outcome,
                 )
         try:
-            pipe.send(cell.name)
+            pipe.send((cell.attack.name, cell.command.name))
             if pipe.poll(seconds):
                 yield cell, pipe.recv()
                 continue

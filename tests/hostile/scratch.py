@@ -100,8 +100,8 @@ class Scratch:
         size = data["size"]
         size["stored_bytes"] = sum(entry["bytes"] for entry in listed)
         size["bits_per_pixel"] = 8 * size["stored_bytes"] / size["pixels"]
-        size["raw_rgb_over_stored"] = size["raw_rgb_bytes"] / size["stored_bytes"]
-        size["source_over_stored"] = size["source_bytes"] / size["stored_bytes"]
+        size["raw_rgb_over_stored"] = size["raw_rgb_bytes"] / max(1, size["stored_bytes"])
+        size["source_over_stored"] = size["source_bytes"] / max(1, size["stored_bytes"])
         self.seal(data)
 
     def mine(self, path: Path, content: bytes = MINE) -> None:
