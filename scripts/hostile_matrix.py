@@ -5,9 +5,9 @@
     python scripts/hostile_matrix.py --all                      every field, value and command: hours
     python scripts/hostile_matrix.py --only "a pipe" --command verify --all --show
 
-The tables of attacks and commands, and what is a failure, are in tests/hostile. Prints a Markdown table with the numbers
-of cells refused (one sentence) and harmless (success, without what the stranger wanted), then each failure; exits with 1
-where there are any.
+The tables of attacks and commands, and what is a failure, are in tests/hostile. Prints a Markdown table with the
+numbers of cells refused (one sentence) and harmless (success, without what the stranger wanted), then each failure;
+exits with 1 where there are any.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from hostile.matrix import FAILURE, FIELDS, FILES, counted, made_home, run_all, sampled, cells_of
+from hostile.matrix import FAILURE, FIELDS, FILES, cells_of, counted, made_home, run_all, sampled
 
 
 def main() -> int:

@@ -18,14 +18,16 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from hostile.commands import CACHE, DATASET, KEYS, SOURCE, TABLE, TARGET, WEB
-from hostile.fields import KEY, NUMBER, Leaf, agreeing, filled, is_repeated, leaves, planted
-from hostile.scratch import CONFIG, MINE, SHARD, Scratch
-from hostile.words import ESCAPES, KINDS, NUMBERS, TEXTS, deep
+from .commands import CACHE, DATASET, KEYS, SOURCE, TABLE, TARGET, WEB
+from .fields import KEY, NUMBER, Leaf, agreeing, filled, is_repeated, leaves, planted
+from .scratch import CONFIG, MINE, SHARD, Scratch
+from .words import ESCAPES, KINDS, NUMBERS, TEXTS, deep
 
 Plant = Callable[[Scratch], None]
 HUGE = 700 << 20
 """Bytes of a file without content, which takes no room on disk and much in memory."""
+ODD_NAMES = ("two dots", "a dot", "empty", "a slash", "longer than names", "escapes")
+"""Further words that no file and no config may be called."""
 CONFIG_FILES = ("manifest.json", "index.parquet", SHARD, "preview.png", "skipped.jsonl")
 
 
@@ -231,7 +233,9 @@ def _many_rows(rows: int, scratch: Scratch) -> None:
     table = pq.read_table(path)
     columns = [pa.repeat(table.column(name)[0], rows) for name in table.column_names]
     many = pa.table(columns, schema=table.schema)
-    pq.write_table(many, path, compression="zstd", use_dictionary=True, write_statistics=False, row_group_size=max(rows, 1))
+    pq.write_table(
+        many, path, compression="zstd", use_dictionary=True, write_statistics=False, row_group_size=max(rows, 1)
+    )
     scratch.reseal()
 
 
@@ -342,10 +346,8 @@ def _journal_attacks() -> Iterator[Attack]:
 
 def laughs(depth: int) -> str:
     """YAML aliases of aliases."""
-    lines = ["x0: &a0 [l,l,l,l,l,l,l,l,l,l]"]
-    for level in range(1, depth):
-        lines.append(f"x{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]")
-    return "\n".join([*lines, f"tags: [*a{depth - 1}]"])
+    levels = [f"x{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]" for level in range(1, depth)]
+    return "\n".join(["x0: &a0 [l,l,l,l,l,l,l,l,l,l]", *levels, f"tags: [*a{depth - 1}]"])
 
 
 CARDS: dict[str, str] = {
@@ -377,7 +379,7 @@ def _card(folder: Callable[[Scratch], Path], text: str, scratch: Scratch) -> Non
     (folder(scratch) / "README.md").write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
-# Keys, listings, journals of publishing ---------------------------------------------------------------------------------
+# Keys, listings, journals of publishing -------------------------------------------------------------------------------
 
 
 def _key(name: str, scratch: Scratch) -> None:
@@ -663,7 +665,7 @@ def _table_of(path: str, scratch: Scratch) -> None:
     import pyarrow.parquet as pq
 
     pictures = sorted((scratch.home / "source" / "photos").rglob("*.png"))
-    rows = [{"bytes": picture.read_bytes(), "path": picture.name} for picture in pictures]
+    rows: list[dict[str, Any]] = [{"bytes": one.read_bytes(), "path": one.name} for one in pictures]
     private = next((scratch.private / "pictures").rglob("*.png"))
     rows.append({"bytes": None, "path": scratch.fill(path).replace("@PICTURE@", str(private))})
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -699,43 +701,49 @@ def _source_attacks() -> Iterator[Attack]:
 # All of them ----------------------------------------------------------------------------------------------------------
 
 
-def file_attacks() -> Iterator[Attack]:
-    """Everything but the fields of the manifest."""
-    for what, changes in ACTS.items():
-        yield Attack("what a manifest names", "source and vae", what, DATASET, partial(_acts, changes))
-    for what, text in MANIFEST_TEXTS.items():
-        yield Attack("the manifest's text", "manifest.json", what, DATASET, partial(_raw_manifest, text))
+def _of(
+    group: str, where: str, values: Mapping[str, Any], plant: Callable[..., None], face: str = DATASET
+) -> Iterator[Attack]:
+    """One attack for each value of a table."""
+    for what, value in values.items():
+        yield Attack(group, where, what, face, partial(plant, value))
+
+
+def _content_attacks() -> Iterator[Attack]:
     for name in (*(f"{CONFIG}/{name}" for name in CONFIG_FILES), "README.md"):
-        for what, shape in SHAPES.items():
-            yield Attack("files that are none", name, what, DATASET, partial(_shape, name, shape))
+        yield from _of("files that are none", name, SHAPES, partial(_shape, name))
     for name in (SHARD, "index.parquet"):
-        for what, make in CONTENTS.items():
-            yield Attack("contents of files", name, what, DATASET, partial(_content, name, make))
-    for rows in (0, 8, 10, 3_000_000):
-        yield Attack("contents of files", "index.parquet", f"{rows:,} rows", DATASET, partial(_many_rows, rows))
+        yield from _of("contents of files", name, CONTENTS, partial(_content, name))
+    rows = {f"{rows:,} rows": rows for rows in (0, 8, 10, 3_000_000)}
+    yield from _of("contents of files", "index.parquet", rows, _many_rows)
     yield Attack("contents of files", "index.parquet", "2,000 further columns", DATASET, _further_columns)
-    for what, make_thumbnail in THUMBNAILS.items():
-        yield Attack("contents of files", "thumbnails", what, DATASET, partial(_thumbnails, make_thumbnail))
-    for what, text in TEXTS.items():
-        yield Attack("words in rows", "id and source_path", what, DATASET, partial(_words_in_rows, text))
-    yield from _journal_attacks()
-    for what, card in CARDS.items():
-        yield Attack("cards", "README.md of the stranger", what, DATASET, partial(_card, lambda s: s.repo, card))
-    for what in (*ESCAPES, "two dots", "a dot", "empty", "a slash", "longer than names", "escapes"):
-        yield Attack("listings", "a key", what, KEYS, partial(_key, TEXTS[what]))
-        yield Attack("listings", "a config's name", what, KEYS, partial(_named_config, TEXTS[what]))
-        for part in ("index", "shard"):
-            plant = partial(_listed_elsewhere, part, TEXTS[what])
-            yield Attack("listings", f"a key that the manifest lists as {part}", what, KEYS, plant)
-    for what in ESCAPES:
-        yield Attack("listings", "the index", f"{what}, which is there", DATASET, partial(_listed_file, TEXTS[what]))
-    for what, text in PUBLISHING.items():
-        yield Attack("publishing", ".publishing.json", what, DATASET, partial(_publishing, text))
+    yield from _of("contents of files", "thumbnails", THUMBNAILS, _thumbnails)
+    yield from _of("words in rows", "id and source_path", TEXTS, _words_in_rows)
+
+
+def _listing_attacks() -> Iterator[Attack]:
+    names = {what: TEXTS[what] for what in (*ESCAPES, *ODD_NAMES)}
+    yield from _of("listings", "a key", names, _key, KEYS)
+    yield from _of("listings", "a config's name", names, _named_config, KEYS)
+    for part in ("index", "shard"):
+        where = f"a key that the manifest lists as {part}"
+        yield from _of("listings", where, names, partial(_listed_elsewhere, part), KEYS)
+    there = {f"{what}, which is there": TEXTS[what] for what in ESCAPES}
+    yield from _of("listings", "the index", there, _listed_file)
+    yield from _of("publishing", ".publishing.json", PUBLISHING, _publishing)
     yield Attack("configs", "a second folder", "says that it is the first", DATASET, _second_config)
     yield Attack("configs", "the folder", "a link to the user's dataset", DATASET, _linked_config)
+
+
+def file_attacks() -> Iterator[Attack]:
+    """Everything but the fields of the manifest."""
+    yield from _of("what a manifest names", "source and vae", ACTS, _acts)
+    yield from _of("the manifest's text", "manifest.json", MANIFEST_TEXTS, _raw_manifest)
+    yield from _content_attacks()
+    yield from _journal_attacks()
+    yield from _of("cards", "README.md of the stranger", CARDS, partial(_card, lambda scratch: scratch.repo))
+    yield from _listing_attacks()
     yield from _target_attacks()
     yield from _cache_attacks()
     yield from _web_attacks()
     yield from _source_attacks()
-
-

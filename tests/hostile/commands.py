@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hostile.scratch import CONFIG, PICTURES, Scratch, draw_pictures
+from .scratch import CONFIG, PICTURES, Scratch, draw_pictures
 
 BUCKET = "/stranger"
 """Of the stranger's repository in memory, which fsspec takes for a bucket."""
@@ -142,7 +142,7 @@ def _pushes_from_memory(scratch: Scratch) -> Said:
     return typed("push", scratch.honest, in_memory(scratch), *PUBLISH)
 
 
-def _clears(scratch: Scratch) -> Said:
+def _clears(_: Scratch) -> Said:
     done = typed("cache", "list")
     return done if done.code else typed("cache", "clear")
 
@@ -258,4 +258,3 @@ NOT_FACED = {
     "fetch": "gets files by the sha256 in a table, into a folder that the user names; see test_what_held.py",
 }
 """Commands of the command line that nothing of a stranger's reaches."""
-

@@ -37,19 +37,16 @@ def filled(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def leaves(whole: Any, hint: Any = Manifest, path: Place = ()) -> Iterator[Leaf]:
     """Places of a filled manifest; of a list the first item, of an object whose values are records the first name."""
-    if hint is Any or hint is object:
-        hint = type(whole)
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        yield from leaves(whole, next(one for one in arguments if one is not type(None)), path)
-    elif is_dataclass(hint):
+    hint = _one_of(type(whole) if hint is Any else hint)
+    arguments = get_args(hint)
+    if is_dataclass(hint):
         hints = get_type_hints(hint)
         for field in fields(hint):
             if path or field.name != "digest":
                 yield from leaves(whole[field.name], hints[field.name], (*path, field.name))
     elif isinstance(whole, Mapping):
         inner = arguments[1] if arguments else Any
-        names = list(whole) if inner in (Any, object) else list(whole)[:1]
+        names = list(whole) if inner is Any else list(whole)[:1]
         for name in names:
             yield Leaf((*path, name), KEY)
             yield from leaves(whole[name], inner, (*path, name))
@@ -62,9 +59,7 @@ def leaves(whole: Any, hint: Any = Manifest, path: Place = ()) -> Iterator[Leaf]
         yield Leaf(path, NUMBER)
 
 
-def planted(
-    data: Mapping[str, Any], whole: Any, leaf: Leaf, value: Any, *, everywhere: bool = False
-) -> dict[str, Any]:
+def planted(data: Mapping[str, Any], whole: Any, leaf: Leaf, value: Any, *, everywhere: bool = False) -> dict[str, Any]:
     """The manifest with this value there, and (``everywhere``) in every other place that said the same.
 
     ``whole`` is the same manifest, filled: what is on the way and not there is taken from it.
@@ -110,7 +105,7 @@ def agreeing(data: dict[str, Any]) -> dict[str, Any]:
 
 def _inside(inner: Any, whole: Any, part: str | int) -> Any:
     """What is there, or what a filled manifest has there."""
-    there = inner[part] if isinstance(inner, list) and len(inner) > int(part) else None
+    there = inner[part] if isinstance(inner, list) and isinstance(part, int) and len(inner) > part else None
     there = inner.get(part) if isinstance(inner, dict) else there
     if there is None:
         there = copy.deepcopy(whole[part])
@@ -137,10 +132,16 @@ def _count(data: Any, value: Any) -> int:
     return int(type(data) is type(value) and data == value)
 
 
+def _one_of(hint: Any) -> Any:
+    """What an optional field holds where it holds something."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(one for one in get_args(hint) if one is not type(None))
+    return hint
+
+
 def _filled(hint: Any, data: Any) -> Any:
+    hint = _one_of(hint)
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _filled(next(one for one in arguments if one is not type(None)), data)
     if is_dataclass(hint):
         hints = get_type_hints(hint)
         there = data if isinstance(data, Mapping) else {}

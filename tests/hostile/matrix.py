@@ -31,11 +31,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hostile.attacks import Attack, field_attacks, file_attacks
-from hostile.commands import COMMANDS, Command, Said
-from hostile.scratch import CONFIG, LARGE, SECRET, Scratch, difference, looks_of, make_home
-from hostile.watching import watching
 from range_server import Answers, RangeServer, serving
+
+from .attacks import Attack, field_attacks, file_attacks
+from .commands import COMMANDS, Command, Said
+from .scratch import CONFIG, LARGE, SECRET, Scratch, difference, looks_of, make_home
+from .watching import watching
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -53,7 +54,8 @@ LONGEST_SENTENCE = 20_000
 """Characters."""
 FIELDS, FILES = "fields", "files"
 UNWANTED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]|^FAKE LINE", re.MULTILINE
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]|^FAKE LINE",
+    re.MULTILINE,
 )
 """What no terminal should be given, and a line that only a stranger begins so."""
 
@@ -210,9 +212,8 @@ def _told(error: BaseException) -> str:
         return f"not done after {SECONDS:g} s {' < '.join(reversed(at[-2:]))}".rstrip()
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/latentstore/" in frame.filename or "/cli/" in frame.filename]
-    where = (ours or frames or [None])[-1]
-    at = f" ({Path(where.filename).name}:{where.lineno})" if where is not None else ""
-    return f"traceback {type(error).__name__}: {str(error)[:160]!r}{at}"
+    place = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in (ours or frames)[-1:])
+    return f"traceback {type(error).__name__}: {str(error)[:160]!r}{place}"
 
 
 def _faults_with_own_files(scratch: Scratch, said: Said) -> Iterator[str]:
@@ -263,7 +264,7 @@ def _faults_of_card(card: Path) -> Iterator[str]:
     if card.is_symlink() or not card.is_file() or card.stat().st_size > 1 << 20:
         return
     text = card.read_text("utf-8", "replace")
-    if "latentstore:begin {\"" not in text:
+    if 'latentstore:begin {"' not in text:
         return  # not one that this library wrote
     rendered = MarkdownIt("commonmark").enable("table").parse(text.partition("\n---\n")[2])
     inline = [child for token in rendered for child in token.children or ()]
@@ -320,10 +321,10 @@ def _limited() -> Iterator[None]:
 _answering: list[Scratch] = []
 
 
-class HostileAnswers(Answers):
+class HostileAnswers(Answers):  # type: ignore[misc] # mypy finds it under another name
     """A web server that answers as the stranger wants."""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (the name that http.server asks for)
         """Whatever the attack has planted."""
         if _answering and _answering[-1].answer(self, self.path):
             return
@@ -420,7 +421,9 @@ def counted(results: Sequence[tuple[Cell, Outcome]]) -> Iterator[str]:
         for name in names:
             kinds = [found.kind for cell, found in results if (cell.attack.group, cell.command.name) == (group, name)]
             bad = kinds.count(FAILURE)
-            line.append(f"{kinds.count(REFUSED)}/{kinds.count(HARMLESS)}{f' **{bad} failed**' if bad else ''}" if kinds else "")
+            line.append(
+                f"{kinds.count(REFUSED)}/{kinds.count(HARMLESS)}{f' **{bad} failed**' if bad else ''}" if kinds else ""
+            )
         yield f"| {group} | {' | '.join(line)} |"
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 CONFIG, HONEST = "photos-pool8", "honest-pool8"
 MINE = b"mine, and nobody else's\n"
-SECRET = "the-secret-of-this-home"
+SECRET = "the-secret-of-this-home"  # noqa: S105 (no password)
 """Stands in every private file, and must never come out."""
 PICTURES = 9
 """A number that nothing else in the manifest is, so that it can be changed everywhere at once."""
@@ -175,7 +175,9 @@ def looks_of(home: Path, without: tuple[Path, ...]) -> dict[str, str]:
             if stat.S_ISLNK(kind):
                 looks = f"link to {path.readlink()}"
             elif stat.S_ISREG(kind):
-                looks = f"{path.stat().st_size} bytes, {hashlib.blake2b(path.read_bytes() if path.stat().st_size < LARGE else b'').hexdigest()[:16]}"
+                size = path.stat().st_size
+                content = path.read_bytes() if size < LARGE else b""
+                looks = f"{size} bytes, {hashlib.blake2b(content).hexdigest()[:16]}"
             else:
                 looks = f"kind {stat.S_IFMT(kind):o}"
             found[str(path.relative_to(home))] = looks

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from latentstore_cli.main import COMMANDS as COMMAND_LINE
+from range_server import serving
+
 from hostile.attacks import Attack, file_attacks
 from hostile.commands import COMMANDS, DATASET, NOT_FACED, Command, Said, called, typed
-from hostile.fields import leaves
 from hostile.fields import filled as filled_manifest
+from hostile.fields import leaves
 from hostile.matrix import (
     FAILURE,
     FIELDS,
@@ -25,15 +28,11 @@ from hostile.matrix import (
     Laboratory,
     attacks_of,
     cells_of,
-    counted,
     made_home,
     run_all,
     sampled,
 )
 from hostile.scratch import CONFIG, Scratch
-from latentstore_cli.main import COMMANDS as COMMAND_LINE
-from range_server import serving
-
 from latentstore.errors import StoreError
 from latentstore.manifest import Manifest
 
@@ -42,7 +41,7 @@ SEED = 13
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_home(tmp_path_factory.mktemp("hostile") / "home")
+    return Path(made_home(tmp_path_factory.mktemp("hostile") / "home"))
 
 
 # The table ------------------------------------------------------------------------------------------------------------
@@ -52,7 +51,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_attack_has_an_effect_and_every_refusal_is_one_sentence(home: Path, part: str) -> None:
     results = list(run_all(home, part, sampled(cells_of(home, part), part, SEED)))
     failed = [f"{cell.name}: {outcome.note}" for cell, outcome in results if outcome.kind == FAILURE]
-    print("\n".join(counted(results)))
     assert failed == []
     kinds = Counter(outcome.kind for _, outcome in results)
     assert kinds[REFUSED] > 40
@@ -110,7 +108,9 @@ def laboratory(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Laborato
         yield Laboratory(home, web, elsewhere)
 
 
-def judged(laboratory: Laboratory, run: Callable[[Scratch], Said], plant: Callable[[Scratch], None] | None = None) -> Any:
+def judged(
+    laboratory: Laboratory, run: Callable[[Scratch], Said], plant: Callable[[Scratch], None] | None = None
+) -> Any:
     command = Command("made up", "", frozenset({DATASET}), run, lambda scratch: (scratch.target,))
     return laboratory.run(Cell(Attack("group", "where", "what", DATASET, plant or (lambda _: None)), command))
 
@@ -143,10 +143,13 @@ def a_card(text: str) -> Callable[[Scratch], Any]:
         (lambda s: (s.home / "victim.txt").unlink(), "removed victim.txt"),
         (lambda s: (s.home / "work" / "victim.txt").write_text("x"), "changed work/victim.txt"),
         (lambda s: (s.home / "photos" / "x").symlink_to("/etc"), "made photos/x"),
-        (lambda s: (s.repo / CONFIG / "manifest.json").touch() or (s.repo / CONFIG / "x").touch(), f"made stranger/repo/{CONFIG}/x"),
+        (
+            lambda s: (s.repo / CONFIG / "manifest.json").touch() or (s.repo / CONFIG / "x").touch(),
+            f"made stranger/repo/{CONFIG}/x",
+        ),
         (lambda s: (s.private / "letter.txt").read_text(), "opened /private/letter.txt"),
         (lambda s: list((s.private / "pictures").iterdir()), "opened /private/pictures"),
-        (lambda s: os.system("true"), "started "),  # noqa: S605
+        (lambda _: os.system("true"), "started "),  # noqa: S605
         (connects, "contacted 127.0.0.1:"),
         (lambda _: bytearray(600 << 20), "MiB of memory"),
         (a_card("hello <img src=x onerror=alert(1)>"), "raw HTML on the card"),

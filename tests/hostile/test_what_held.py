@@ -1,4 +1,4 @@
-"""What held when the library was attacked, and must go on holding: each promise, its tests, and those that were missing.
+"""What held when the library was attacked and must go on holding: each promise, its tests, and those that lacked.
 
 The rest of this folder attacks everything with everything (see ``matrix.py``).
 """
@@ -122,10 +122,10 @@ def test_a_filter_computes_nothing_but_comparisons(
 def without_length(server: RangeServer) -> type[Answers]:
     """Sends the file with no word on how long it is; whoever wants to know reads to the end."""
 
-    class Endless(Answers):
+    class Endless(Answers):  # type: ignore[misc] # mypy finds it under another name
         server_of = server
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 (the name that http.server asks for)
             self.close_connection = True
             self.send_response(200)
             self.send_header("Connection", "close")
@@ -160,11 +160,13 @@ def test_a_body_has_as_many_bytes_as_are_expected_at_most(tmp_path: Path) -> Non
 def test_a_page_beyond_the_end_of_its_file_is_refused_before_it_is_mapped(
     drawn_fast: Path, monkeypatch: pytest.MonkeyPatch, moved: int
 ) -> None:
-    honest = parquet.data_page
+    honest = parquet.data_page  # type: ignore[attr-defined] # where it is used, not where it is written
 
     def forged(buffer: memoryview, offset: int, *, nested: bool = True) -> Any:
         page = honest(buffer, offset, nested=nested)
-        return replace(page, first=len(buffer) * (moved > 0) + moved, end=len(buffer) * (moved > 0) + moved + page.end - page.first)
+        return replace(
+            page, first=len(buffer) * (moved > 0) + moved, end=len(buffer) * (moved > 0) + moved + page.end - page.first
+        )
 
     monkeypatch.setattr(parquet, "data_page", forged)
     with pytest.raises(DamagedShardError, match=r"train-0000\d-of-00003\.parquet"):
@@ -227,7 +229,9 @@ def _may_unpickle(name: str, given: Mapping[str | None, str]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "path", sorted([*LIBRARY.rglob("*.py"), *COMMAND_LINE.rglob("*.py")]), ids=lambda path: f"{path.parent.name}/{path.name}"
+    "path",
+    sorted([*LIBRARY.rglob("*.py"), *COMMAND_LINE.rglob("*.py")]),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_nothing_unpickles_evaluates_or_starts_a_program(path: Path) -> None:
     name = path.relative_to(path.parents[1] if path.is_relative_to(COMMAND_LINE) else LIBRARY).as_posix()

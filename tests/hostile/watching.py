@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +57,7 @@ def _unpickled(seen: Seen, module: Any, name: Any) -> None:
     seen.note(f"unpickled {module}.{name}")
 
 
-EVENTS = {
+EVENTS: dict[str, Callable[..., None]] = {
     "socket.connect": _connected,
     "socket.getaddrinfo": _looked_up,
     "open": _opened,
