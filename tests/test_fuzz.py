@@ -65,13 +65,14 @@ def test_no_damage_gives_wrong_numbers_ends_the_process_or_says_nothing(
 
 
 def test_no_sealed_damage_ends_but_by_data_or_by_one_sentence(fuzz: ModuleType, datasets: dict[str, Path]) -> None:
-    results = list(fuzz.run_all(datasets, range(80), seed=5, mode=fuzz.SEALED))
+    results = list(fuzz.run_all(datasets, range(60), seed=5, mode=fuzz.SEALED))
     kinds = Counter(outcome.kind for _, _, outcome in results)
     assert [result for result in results if result[2].kind == fuzz.FAILURE] == []
-    assert sum(kinds.values()) == 80
-    assert kinds[fuzz.REFUSED] > 30
+    assert sum(kinds.values()) == 60
+    assert kinds[fuzz.REFUSED] > 20
     assert kinds[fuzz.SAME] > 5
-    assert not any("sha256 differs" in outcome.note or "digest" in outcome.note for _, _, outcome in results)
+    of_files = [outcome.note for _, what, outcome in results if not what.startswith(fuzz.MANIFEST)]
+    assert not any("sha256 differs" in note or "digest" in note for note in of_files)
 
 
 def test_a_damage_is_the_same_again_from_its_number_and_seed(fuzz: ModuleType, tmp_path: Path, drawn: Path) -> None:

@@ -58,6 +58,8 @@ UNWANTED = re.compile(
     re.MULTILINE,
 )
 """What no terminal should be given, and a line that only a stranger begins so."""
+OWN_MARK = re.compile(r"^<!-- latentstore:begin \{[^<>\n]*\} -->$", re.MULTILINE)
+"""A comment of this library's that begins its part of a card, and that nothing in it ends."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,8 @@ def _faults_of_card(card: Path) -> Iterator[str]:
     text = card.read_text("utf-8", "replace")
     if 'latentstore:begin {"' not in text:
         return  # not one that this library wrote
-    rendered = MarkdownIt("commonmark").enable("table").parse(text.partition("\n---\n")[2])
+    body = OWN_MARK.sub("", text.partition("\n---\n")[2])
+    rendered = MarkdownIt("commonmark").enable("table").parse(body)
     inline = [child for token in rendered for child in token.children or ()]
     for token in (*rendered, *inline):
         if token.type in ("html_block", "html_inline") and re.search("onerror|<script|pwned", token.content):
