@@ -65,12 +65,12 @@ def test_no_damage_gives_wrong_numbers_ends_the_process_or_says_nothing(
 
 
 def test_no_sealed_damage_ends_but_by_data_or_by_one_sentence(fuzz: ModuleType, datasets: dict[str, Path]) -> None:
-    results = list(fuzz.run_all(datasets, range(60), seed=5, mode=fuzz.SEALED))
+    results = list(fuzz.run_all(datasets, range(40), seed=5, mode=fuzz.SEALED))
     kinds = Counter(outcome.kind for _, _, outcome in results)
     assert [result for result in results if result[2].kind == fuzz.FAILURE] == []
-    assert sum(kinds.values()) == 60
-    assert kinds[fuzz.REFUSED] > 20
-    assert kinds[fuzz.SAME] > 5
+    assert sum(kinds.values()) == 40
+    assert kinds[fuzz.REFUSED] > 15
+    assert kinds[fuzz.SAME] > 3
     of_files = [outcome.note for _, what, outcome in results if not what.startswith(fuzz.MANIFEST)]
     assert not any("sha256 differs" in note or "digest" in note for note in of_files)
 

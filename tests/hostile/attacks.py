@@ -531,8 +531,8 @@ def _cache_attacks() -> Iterator[Attack]:
 
 # Web servers ----------------------------------------------------------------------------------------------------------
 
-ENDLESS = 48 << 20
-"""Bytes of a body that nobody should read to its end."""
+ENDLESS = 300 << 20
+"""Bytes of a body that nobody should read to its end: more than any file may have that is read whole."""
 
 
 def _endless(status: int, part: str, scratch: Scratch) -> None:
@@ -543,7 +543,7 @@ def _endless(status: int, part: str, scratch: Scratch) -> None:
         handler.send_header("Connection", "close")
         handler.end_headers()
         handler.close_connection = True
-        piece = b"pwned   " * 8192
+        piece = b"pwned   " * (1 << 17)
         try:
             for _ in range(ENDLESS // len(piece)):
                 handler.wfile.write(piece)

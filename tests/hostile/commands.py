@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .scratch import CONFIG, PICTURES, Scratch, draw_pictures
+from .scratch import CONFIG, LARGE, PICTURES, Scratch, draw_pictures
 
 BUCKET = "/stranger"
 """Of the stranger's repository in memory, which fsspec takes for a bucket."""
@@ -82,7 +82,7 @@ def in_memory(scratch: Scratch) -> str:
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]
     for path in scratch.repo.rglob("*"):
-        if stat.S_ISREG(path.lstat().st_mode):
+        if stat.S_ISREG(path.lstat().st_mode) and path.lstat().st_size < LARGE:
             files.pipe_file(f"{BUCKET}/{path.relative_to(scratch.repo).as_posix()}", path.read_bytes())
     for key, content in scratch.keys.items():
         MemoryFileSystem.store[f"{BUCKET}/{key}"] = MemoryFile(files, f"{BUCKET}/{key}", content)

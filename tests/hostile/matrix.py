@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 REFUSED, HARMLESS, FAILURE = "refused", "harmless", "FAILURE"
-SECONDS = 10.0
+SECONDS = 12.0
 """Of a processor, or of waiting, that no cell may take; an honest one takes a fraction of one."""
+BEGINNING = 120.0
+"""The same for the first use of a command in a process, which imports much."""
 GIVEN_UP = 40.0
 """Seconds after which the process itself is taken for lost."""
 RISE = 400 << 20
@@ -132,6 +134,7 @@ class Laboratory:
     home: Path
     web: RangeServer
     elsewhere: RangeServer
+    seconds: float = SECONDS
 
     def run(self, cell: Cell) -> Outcome:
         """Plant, run, judge."""
@@ -162,11 +165,11 @@ class Laboratory:
         before = looks_of(scratch.home, writes)
         secrets = _secrets(scratch)
         peak, begin, clock = _peak(forget=True), time.process_time(), time.monotonic()
-        with watching(scratch.private, allowed) as seen, _limited():
+        with watching(scratch.private, allowed) as seen, _limited(self.seconds):
             try:
                 said = cell.command.run(scratch)
-            except TooSlowError:
-                said = Said(1, err=f"Error: not done after {SECONDS:g} s\n", error=TooSlowError(), exact=True)
+            except TooSlowError as error:
+                said = Said(1, error=error)
             except Exception as error:  # noqa: BLE001 (judged below)
                 said = Said(1, error=error)
         took, waited, rise = time.process_time() - begin, time.monotonic() - clock, _peak() - peak
@@ -177,7 +180,7 @@ class Laboratory:
         faults += _leaks(scratch, cell.command, said, secrets)
         faults += _faults_of_card(cell.command.card(scratch))
         faults += scratch.excess
-        faults += [f"took {took:.1f} s"] if took > SECONDS else []
+        faults += [f"took {took:.1f} s"] if took > self.seconds else []
         faults += [f"took {rise >> 20} MiB of memory"] if rise > RISE else []
         if faults:
             return Outcome(FAILURE, "; ".join(faults), waited)
@@ -211,7 +214,7 @@ def _told(error: BaseException) -> str:
     if isinstance(error, TooSlowError):
         frames = traceback.extract_tb(error.__traceback__)
         at = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if "latentstore" in frame.filename]
-        return f"not done after {SECONDS:g} s {' < '.join(reversed(at[-2:]))}".rstrip()
+        return f"{error} {' < '.join(reversed(at[-2:]))}".rstrip()
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/latentstore/" in frame.filename or "/cli/" in frame.filename]
     place = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in (ours or frames)[-1:])
@@ -304,14 +307,14 @@ def _peak(*, forget: bool = False) -> int:
 
 
 @contextmanager
-def _limited() -> Iterator[None]:
+def _limited(seconds: float) -> Iterator[None]:
     """Whatever waits for too long is ended, also inside a call of the system."""
 
     def stop(*_: object) -> None:
-        raise TooSlowError
+        raise TooSlowError(f"not done after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
@@ -345,10 +348,11 @@ def serve(home: Path, part: str, pipe: Connection) -> None:
         os.environ["HF_HOME"] = stack.enter_context(tempfile.TemporaryDirectory())
         web = stack.enter_context(serving(home, lambda server: type("Bound", (HostileAnswers,), {"server_of": server})))
         _lose_patience()
-        laboratory = Laboratory(home, web, elsewhere)
+        laboratory = Laboratory(home, web, elsewhere, BEGINNING)
         attacks = attacks_of(home, part)
         honest = Attack("", "nothing", "nothing", "", lambda _: None)
         pipe.send([(row.name, laboratory.run(Cell(honest, row))) for row in COMMANDS.values() if _can_be_honest(row)])
+        laboratory.seconds = SECONDS
         while (cell := pipe.recv()) is not None:
             pipe.send(laboratory.run(Cell(attacks[cell[0]], COMMANDS[cell[1]])))
 

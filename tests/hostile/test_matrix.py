@@ -44,12 +44,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(made_home(tmp_path_factory.mktemp("hostile") / "home"))
 
 
+@pytest.fixture(scope="module")
+def cells(home: Path) -> dict[str, list[Cell]]:
+    return {part: cells_of(home, part) for part in (FIELDS, FILES)}
+
+
 # The table ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", [FIELDS, FILES])
-def test_no_attack_has_an_effect_and_every_refusal_is_one_sentence(home: Path, part: str) -> None:
-    results = list(run_all(home, part, sampled(cells_of(home, part), part, SEED)))
+def test_no_attack_has_an_effect_and_every_refusal_is_one_sentence(
+    home: Path, cells: dict[str, list[Cell]], part: str
+) -> None:
+    results = list(run_all(home, part, sampled(cells[part], part, SEED)))
     failed = [f"{cell.name}: {outcome.note}" for cell, outcome in results if outcome.kind == FAILURE]
     assert failed == []
     kinds = Counter(outcome.kind for _, outcome in results)
@@ -87,13 +94,12 @@ def test_every_attack_on_a_file_is_faced_by_a_command() -> None:
     assert [name for name, count in Counter(attack.name for attack in attacks).items() if count > 1] == []
 
 
-def test_a_sample_is_the_same_again_and_gives_every_command_and_field_its_turn(home: Path) -> None:
-    cells = cells_of(home, FIELDS)
-    one, same, other = (sampled(cells, FIELDS, seed) for seed in (1, 1, 2))
+def test_a_sample_is_the_same_again_and_gives_every_command_and_field_its_turn(cells: dict[str, list[Cell]]) -> None:
+    one, same, other = (sampled(cells[FIELDS], FIELDS, seed) for seed in (1, 1, 2))
     assert [cell.name for cell in one] == [cell.name for cell in same]
     assert [cell.name for cell in one] != [cell.name for cell in other]
-    assert {cell.attack.where for cell in one} == {cell.attack.where for cell in cells}
-    assert {cell.command.name for cell in one} == {cell.command.name for cell in cells}
+    assert {cell.attack.where for cell in one} == {cell.attack.where for cell in cells[FIELDS]}
+    assert {cell.command.name for cell in one} == {cell.command.name for cell in cells[FIELDS]}
 
 
 # What would be found --------------------------------------------------------------------------------------------------
@@ -210,8 +216,8 @@ def test_one_sentence_is_a_refusal_and_success_without_effect_is_harmless(labora
     assert judged(laboratory, lambda scratch: typed("show", scratch.repo)).kind == HARMLESS
 
 
-def test_what_waits_for_ever_is_stopped(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hostile.matrix.SECONDS", 0.3)
+def test_what_waits_for_ever_is_stopped(laboratory: Laboratory) -> None:
+    laboratory.seconds = 0.3
 
     def plant(scratch: Scratch) -> None:
         os.mkfifo(scratch.home / "pipe")
