@@ -3,7 +3,7 @@
     python scripts/hostile_matrix.py                            one cell of each field and of each file: a minute
     python scripts/hostile_matrix.py --each 20 --seed 7
     python scripts/hostile_matrix.py --all                      every field, value and command: hours
-    python scripts/hostile_matrix.py --only "a pipe" --command verify --all --show
+    python scripts/hostile_matrix.py --only "a pipe" --command verify --show
 
 The tables of attacks and commands, and what is a failure, are in tests/hostile. Prints a Markdown table with the
 numbers of cells refused (one sentence) and harmless (success, without what the stranger wanted), then each failure;
@@ -20,7 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from hostile.matrix import FAILURE, FIELDS, FILES, cells_of, counted, made_home, run_all, sampled
+from hostile.commands import COMMANDS
+from hostile.matrix import FAILURE, FIELDS, FILES, attacks_of, cells_of, counted, made_home, run_all, sampled
 
 
 def main() -> int:
@@ -31,7 +32,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", choices=[FIELDS, FILES], help="only the manifest's fields, or only the rest")
     parser.add_argument("--only", default="", help="words in the name of the attack")
-    parser.add_argument("--command", default="", help="words in the name of the command")
+    parser.add_argument("--command", default="", help="words in the name of the command; every cell of it")
     parser.add_argument("--show", action="store_true", help="print what comes of each cell")
     options = parser.parse_args()
     results = []
@@ -39,10 +40,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         home = made_home(Path(place) / "home")
         for part in [options.part] if options.part else [FIELDS, FILES]:
-            cells = [cell for cell in cells_of(home, part) if options.only in cell.attack.name]
-            cells = [cell for cell in cells if options.command in cell.command.name]
-            if not options.all:
-                cells = sampled(cells, part, options.seed, each=options.each)
+            attacks = [attack for attack in attacks_of(home, part).values() if options.only in attack.name]
+            commands = [row for row in COMMANDS.values() if options.command in row.name]
+            if options.all or options.command:
+                cells = list(cells_of(attacks, commands))
+            else:
+                cells = sampled(attacks, part, options.seed, each=options.each)
             for cell, outcome in run_all(home, part, cells):
                 results.append((cell, outcome))
                 if options.show:

@@ -25,7 +25,8 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,8 @@ MEMORY = 12 << 30
 LONGEST_SENTENCE = 20_000
 """Characters."""
 FIELDS, FILES = "fields", "files"
+DRAWN = 5
+"""Attacks on a field among which the one is chosen whose value and command had the fewest turns."""
 UNWANTED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]|^FAKE LINE",
     re.MULTILINE,
@@ -95,29 +98,27 @@ def attacks_of(home: Path, part: str) -> dict[str, Attack]:
     return {attack.name: attack for attack in found}
 
 
-def cells_of(home: Path, part: str) -> list[Cell]:
-    """All cells of a part, in an order that is always the same."""
-    attacks = attacks_of(home, part).values()
-    return [Cell(attack, row) for attack in attacks for row in COMMANDS.values() if attack.face in row.faces]
+def cells_of(attacks: Iterable[Attack], commands: Iterable[Command] = tuple(COMMANDS.values())) -> Iterator[Cell]:
+    """Each of these attacks on each of these commands that it concerns."""
+    rows = list(commands)
+    yield from (Cell(attack, row) for attack in attacks for row in rows if attack.face in row.faces)
 
 
-def sampled(cells: Sequence[Cell], part: str, seed: int, *, each: int = 1) -> list[Cell]:
+def sampled(attacks: Iterable[Attack], part: str, seed: int, *, each: int = 1) -> list[Cell]:
     """So many cells of every field, or of every attack on a file; all commands and values have their turn."""
     draw = random.Random(seed)  # noqa: S311 (cells are drawn, not secrets)
-    by_place: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_place.setdefault(cell.attack.where if part == FIELDS else cell.attack.name, []).append(cell)
-    used: dict[str, int] = {}
-    chosen = []
+    by_place: dict[str, list[Attack]] = {}
+    for attack in attacks:
+        by_place.setdefault(attack.where if part == FIELDS else attack.name, []).append(attack)
+    used = Counter[str]()
+    chosen: dict[str, Cell] = {}
     for found in by_place.values():
-        draw.shuffle(found)
-        for _ in range(min(each, len(found))):
-            cell = min(found, key=lambda one: used.get(one.command.name, 0) + used.get(one.attack.what, 0))
-            found.remove(cell)
-            chosen.append(cell)
-            for name in (cell.command.name, cell.attack.what):
-                used[name] = used.get(name, 0) + 1
-    return chosen
+        for _ in range(each):
+            cells = list(cells_of(draw.sample(found, min(DRAWN, len(found)))))
+            cell = min(draw.sample(cells, len(cells)), key=lambda one: used[one.command.name] + used[one.attack.what])
+            chosen[cell.name] = cell
+            used.update((cell.command.name, cell.attack.what))
+    return list(chosen.values())
 
 
 # One cell -------------------------------------------------------------------------------------------------------------

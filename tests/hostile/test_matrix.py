@@ -14,7 +14,7 @@ import pytest
 from latentstore_cli.main import COMMANDS as COMMAND_LINE
 from range_server import serving
 
-from hostile.attacks import Attack, file_attacks
+from hostile.attacks import Attack, field_attacks, file_attacks
 from hostile.commands import COMMANDS, DATASET, NOT_FACED, Command, Said, called, typed
 from hostile.fields import filled as filled_manifest
 from hostile.fields import leaves
@@ -27,7 +27,6 @@ from hostile.matrix import (
     Cell,
     Laboratory,
     attacks_of,
-    cells_of,
     made_home,
     run_all,
     sampled,
@@ -45,8 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cells(home: Path) -> dict[str, list[Cell]]:
-    return {part: cells_of(home, part) for part in (FIELDS, FILES)}
+def attacks(home: Path) -> dict[str, list[Attack]]:
+    return {part: list(attacks_of(home, part).values()) for part in (FIELDS, FILES)}
 
 
 # The table ------------------------------------------------------------------------------------------------------------
@@ -54,9 +53,9 @@ def cells(home: Path) -> dict[str, list[Cell]]:
 
 @pytest.mark.parametrize("part", [FIELDS, FILES])
 def test_no_attack_has_an_effect_and_every_refusal_is_one_sentence(
-    home: Path, cells: dict[str, list[Cell]], part: str
+    home: Path, attacks: dict[str, list[Attack]], part: str
 ) -> None:
-    results = list(run_all(home, part, sampled(cells[part], part, SEED)))
+    results = list(run_all(home, part, sampled(attacks[part], part, SEED)))
     failed = [f"{cell.name}: {outcome.note}" for cell, outcome in results if outcome.kind == FAILURE]
     assert failed == []
     kinds = Counter(outcome.kind for _, outcome in results)
@@ -79,27 +78,32 @@ def records(hint: Any) -> Iterator[Any]:
         yield from records(argument)
 
 
-def test_a_new_field_of_the_manifest_is_attacked(home: Path) -> None:
+def test_a_new_field_of_the_manifest_is_attacked(home: Path, attacks: dict[str, list[Attack]]) -> None:
     found = list(leaves(filled_manifest(Scratch(home).manifest())))
     attacked = {part for leaf in found for part in leaf.path}
     named = {field.name for record in records(Manifest) for field in fields(record)}
     assert named - attacked == {"digest"}  # right in every attack, because whoever writes a manifest computes it
-    assert {attack.where for attack in attacks_of(home, FIELDS).values()} == {leaf.words for leaf in found}
+    assert {attack.where for attack in attacks[FIELDS]} == {leaf.words for leaf in found}
 
 
-def test_every_attack_on_a_file_is_faced_by_a_command() -> None:
+def test_every_attack_is_faced_by_a_command_and_has_a_name_of_its_own(
+    home: Path, attacks: dict[str, list[Attack]]
+) -> None:
     faced = {face for command in COMMANDS.values() for face in command.faces}
-    attacks = list(file_attacks())
-    assert {attack.face for attack in attacks} == faced
-    assert [name for name, count in Counter(attack.name for attack in attacks).items() if count > 1] == []
+    assert {attack.face for attack in attacks[FILES]} == faced
+    names = Counter(attack.name for attack in [*field_attacks(Scratch(home).manifest()), *file_attacks()])
+    assert [name for name, count in names.items() if count > 1] == []
 
 
-def test_a_sample_is_the_same_again_and_gives_every_command_and_field_its_turn(cells: dict[str, list[Cell]]) -> None:
-    one, same, other = (sampled(cells[FIELDS], FIELDS, seed) for seed in (1, 1, 2))
+def test_a_sample_is_the_same_again_and_gives_every_command_and_field_its_turn(
+    attacks: dict[str, list[Attack]],
+) -> None:
+    one, same, other = (sampled(attacks[FIELDS], FIELDS, seed) for seed in (1, 1, 2))
     assert [cell.name for cell in one] == [cell.name for cell in same]
     assert [cell.name for cell in one] != [cell.name for cell in other]
-    assert {cell.attack.where for cell in one} == {cell.attack.where for cell in cells[FIELDS]}
-    assert {cell.command.name for cell in one} == {cell.command.name for cell in cells[FIELDS]}
+    assert {cell.attack.where for cell in one} == {attack.where for attack in attacks[FIELDS]}
+    facing = {row.name for row in COMMANDS.values() if DATASET in row.faces}
+    assert {cell.command.name for cell in one} == facing
 
 
 # What would be found --------------------------------------------------------------------------------------------------
