@@ -242,7 +242,7 @@ def _secrets(scratch: Scratch) -> set[str]:
 def _leaks(scratch: Scratch, command: Command, said: Said, secrets: set[str]) -> Iterator[str]:
     if SECRET in said.out or SECRET in said.err:
         yield "shows a private file"
-    for folder in command.writes(scratch):
+    for folder in (folder for folder in command.writes(scratch) if not folder.is_symlink()):
         for path in sorted(folder.rglob("*")):
             if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGE:
                 continue
@@ -334,6 +334,10 @@ class HostileAnswers(Answers):  # type: ignore[misc] # mypy finds it under anoth
     def do_GET(self) -> None:  # noqa: N802 (the name that http.server asks for)
         """Whatever the attack has planted."""
         if _answering and _answering[-1].answer(self, self.path):
+            return
+        file = self.server_of.root / self.path.partition("?")[0].lstrip("/")
+        if file.is_file() and file.stat().st_size >= LARGE:  # what this process would have to hold is not what is asked
+            self._refuse(self.path, 404, {})
             return
         super().do_GET()
 
