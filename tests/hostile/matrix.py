@@ -335,11 +335,18 @@ class HostileAnswers(Answers):  # type: ignore[misc] # mypy finds it under anoth
         """Whatever the attack has planted."""
         if _answering and _answering[-1].answer(self, self.path):
             return
-        file = self.server_of.root / self.path.partition("?")[0].lstrip("/")
-        if file.is_file() and file.stat().st_size >= LARGE:  # what this process would have to hold is not what is asked
+        if _servable(self.server_of.root / self.path.partition("?")[0].lstrip("/")):
+            super().do_GET()
+        else:
             self._refuse(self.path, 404, {})
-            return
-        super().do_GET()
+
+
+def _servable(file: Path) -> bool:
+    """Whether this is a name of the disk's, of a file that this process may hold: the server lives in it too."""
+    try:
+        return not file.is_file() or file.stat().st_size < LARGE
+    except (OSError, ValueError):
+        return False
 
 
 def serve(home: Path, part: str, pipe: Connection) -> None:
