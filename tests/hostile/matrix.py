@@ -36,7 +36,7 @@ from range_server import Answers, RangeServer, serving
 
 from .attacks import Attack, field_attacks, file_attacks
 from .commands import COMMANDS, Command, Said
-from .scratch import CONFIG, LARGE, SECRET, Scratch, difference, looks_of, make_home
+from .scratch import CONFIG, LARGE, MINE, SECRET, Scratch, difference, looks_of, make_home
 from .watching import watching
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ class Laboratory:
         with tempfile.TemporaryDirectory(prefix="latentstore-cell-") as place:
             home = Path(shutil.copytree(self.home, Path(place).resolve() / "home", symlinks=True))
             scratch = Scratch(home, web=self.web.url, elsewhere=self.elsewhere.url)
+            scratch.own = {folder / "victim.txt": MINE for folder in (scratch.repo, scratch.target)}
             os.chdir(home)
             os.environ["HOME"] = str(home)
             self.web.root, self.elsewhere.root = scratch.repo, scratch.private
