@@ -3,6 +3,7 @@
     python scripts/fuzz_damage.py                         2,000 damages, some minutes on one core
     python scripts/fuzz_damage.py --count 300 --seed 7
     python scripts/fuzz_damage.py --only 1234 --each      one of them again, with all it says
+    python scripts/fuzz_damage.py --sealed                the same as an attacker does it
 
 Datasets of every container, layout and storage are built from drawn scenes. Each damage changes one copy: bits flipped,
 bytes cut, inserted, overwritten or repeated, files swapped or removed, in shards, index and manifest, and the
@@ -17,8 +18,18 @@ run in a process of their own, so that one that dies or hangs is noticed. What m
 
 Anything else is a failure: other data that verify finds nothing wrong with, or that comes out of a changed shard or
 index whose entry in the manifest was not mended; an error that is not one of ours or names no file; a process that
-dies, or that takes more than half a minute. Prints a Markdown table, then each failure with its number; exits with 1
-where there are any.
+dies, or that takes more than half a minute.
+
+With ``--sealed`` every checksum is made right again after the damage (see ``reseal.py``): those of pages and rows,
+sizes, sha256, the manifest's digest. Nobody can then tell other data from what was meant, so that is no failure:
+
+    unseen     load gives other data, and verify finds nothing wrong
+
+What is looked for is that reading, streaming and `verify` end as they should: by data or by one sentence that names a
+file, not by another error, a dead process, more than a gigabyte of memory or half a minute; and that a stream gives the
+very data that load does.
+
+Prints a Markdown table, then each failure with its number; exits with 1 where there are any.
 """
 
 from __future__ import annotations
@@ -35,12 +46,14 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from reseal import INDEX, MANIFEST, seal_digest, seal_file, seal_index, seal_rows
 
 from latentstore import CHECKS, SOURCES, VAES, BuildPlan, build, load_latents, open_store, verify
 from latentstore.containers.table import CONTAINERS
@@ -53,7 +66,6 @@ if TYPE_CHECKING:
 
     Worker = Callable[[dict[str, Path], int, Connection], None]
 
-MANIFEST, INDEX = "manifest.json", "index.parquet"
 CONFIG = "fuzzed"
 SCENES = {"count": 10, "size": 64}
 ROWS_PER_SHARD = 4
@@ -61,8 +73,10 @@ CHECKS_THAT_DECODE = ("quality", "source")
 SECONDS = 30.0
 MEMORY = 12 << 30
 """Bytes of address space: a length that damage made huge must not fill the machine."""
-REFUSED, SAME, FOUND, FAILURE = "refused", "same", "found", "FAILURE"
-OUTCOMES = (REFUSED, SAME, FOUND, FAILURE)
+RISE = 1 << 30
+"""Bytes by which no sealed damage may raise the most memory that a process ever had."""
+REFUSED, SAME, FOUND, UNSEEN, FAILURE = "refused", "same", "found", "unseen", "FAILURE"
+OUTCOMES = (REFUSED, SAME, FOUND, UNSEEN, FAILURE)
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,21 @@ def loaded(folder: Path) -> dict[str, Any]:
         found[f"{split} class names"] = dataset.class_names
         for name, values in batch.items():
             found[f"{split} {name}"] = values if isinstance(values, list) else values.numpy()
+    return found
+
+
+def streamed(folder: Path) -> dict[str, Any]:
+    """The same, read by ranges as from somewhere else."""
+    found: dict[str, Any] = {}
+    for split in open_store(folder).manifest.splits:
+        columns = open_store(folder).schema.scalar_columns
+        dataset = load_latents(folder.as_uri(), split=split, columns=columns, streaming=True)
+        batches = list(dataset.loader(batch_size=3))
+        found[f"{split} class names"] = dataset.class_names
+        for name in batches[0] if batches else ():
+            parts = [batch[name] if isinstance(batch[name], list) else batch[name].numpy() for batch in batches]
+            lists = isinstance(parts[0], list)
+            found[f"{split} {name}"] = [one for part in parts for one in part] if lists else np.concatenate(parts)
     return found
 
 
@@ -285,6 +314,55 @@ def _damage_json(path: Path, draw: random.Random) -> Damage:
     return Damage(f"{MANIFEST}: {words} {way}", (MANIFEST,), mended=True)
 
 
+def sealed_damage(folder: Path, draw: random.Random) -> Damage:
+    """One drawn damage to a config, after which every checksum is right again."""
+    shards = sorted(path.name for path in folder.iterdir() if path.name.startswith("train-"))
+    kind = draw.choices(["shard", "index", "rows of the index", "manifest JSON", "files"], [40, 10, 12, 32, 6])[0]
+    if kind == "manifest JSON":
+        done = _damage_json(folder / MANIFEST, draw)
+        seal_digest(folder)
+        return Damage(f"{done.what}, sealed", done.files, mended=True)
+    if kind == "rows of the index":
+        return _damage_rows(folder, draw)
+    name = draw.choice(shards) if kind != "index" else INDEX
+    whole = (folder / name).read_bytes()
+    if kind == "files":
+        other = draw.choice([one for one in [*shards, INDEX] if one != name])
+        what = f"{other} in the place of {name}"
+        (folder / name).write_bytes((folder / other).read_bytes())
+    else:
+        way = draw.choices(list(BYTE_DAMAGES), [weight for _, weight in BYTE_DAMAGES.values()])[0]
+        what = f"{name}: {way}"
+        (folder / name).write_bytes(BYTE_DAMAGES[way][0](whole, draw))
+    seal_file(folder, name, whole)
+    return Damage(f"{what}, sealed", (name,), mended=True)
+
+
+def _damage_rows(folder: Path, draw: random.Random) -> Damage:
+    """Some values of a column of the index, or all, or another number of rows."""
+    columns = open_store(folder).index()
+    name = draw.choice(list(columns))
+    number = next((value for value in columns[name] if value is not None), 0)
+    strange = [
+        value for value in STRANGE if type(value) is type(number) and (not isinstance(value, int) or value < 2**31)
+    ]
+    way = draw.choice(["one value", "one value", "all values", "exchanged", "fewer rows", "more rows"])
+    rows = len(columns[name])
+    if way in ("fewer rows", "more rows"):
+        keep = rows - 1 if way == "fewer rows" else rows + draw.choice([1, 1000])
+        columns = {one: [values[place % rows] for place in range(keep)] for one, values in columns.items()}
+    elif way == "exchanged":
+        draw.shuffle(columns[name])
+    else:
+        value = draw.choice(strange)
+        columns[name] = [value] * rows if way == "all values" else [value, *columns[name][1:]]
+    try:
+        seal_index(folder, columns)
+    except (LatentStoreError, ValueError, OverflowError, TypeError) as error:  # such a column cannot be written
+        return Damage(f"{INDEX}: {name} {way}, which cannot be ({type(error).__name__})", ())
+    return Damage(f"{INDEX}: {name} {way}, sealed", (INDEX,), mended=True)
+
+
 def _fields(data: Any, words: str = "") -> Iterator[tuple[Any, Any, str]]:
     """(parent, key, path in words) of every field at any depth."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
@@ -320,6 +398,40 @@ def judge(folder: Path, done: Damage, expected: dict[str, Any]) -> Outcome:
     return Outcome(SAME if alike else FOUND, "; ".join(found))
 
 
+def judge_sealed(folder: Path, done: Damage, expected: dict[str, Any]) -> Outcome:
+    """Load, stream and verify a config whose checksums are all right."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in done.files:
+        if name.startswith("train-"):
+            with suppress(Exception):  # one that cannot be read: the same comes out below
+                seal_rows(folder, name)
+    told = [_told(loaded, folder), _told(streamed, folder)]
+    found = verify_says(folder)
+    rise = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+    sentences = [*(said for said in told if isinstance(said, str)), *found]
+    vague = [text for text in sentences if not names_a_file(text, folder) or len(text.splitlines()) != 1]
+    if vague:
+        return Outcome(FAILURE, f"not one sentence that names a file: {vague[0]}")
+    if rise > RISE:
+        return Outcome(FAILURE, f"{rise >> 20} MiB of memory")
+    data, stream = told
+    if isinstance(data, str):
+        return Outcome(REFUSED, data)
+    if not isinstance(stream, str) and not same(data, stream):
+        return Outcome(FAILURE, "a stream gives other data than load")
+    if same(data, expected):
+        return Outcome(SAME, "; ".join(found))
+    return Outcome(FOUND if found else UNSEEN, "; ".join(found))
+
+
+def _told(read: Callable[[Path], dict[str, Any]], folder: Path) -> dict[str, Any] | str:
+    """The data, or the sentence in its place."""
+    try:
+        return read(folder)
+    except LatentStoreError as error:
+        return str(error)
+
+
 def _faults(folder: Path, done: Damage, refused: str | None, found: list[str], *, alike: bool) -> Iterator[str]:
     """What the library did wrong: ``refused`` is what load said, ``found`` what verify did."""
     listed = bool(done.files) and not done.mended and MANIFEST not in done.files
@@ -353,14 +465,26 @@ def names_a_file(text: str, folder: Path) -> bool:
     return f"{folder}/" in text or text.startswith(("manifest:", "manifest field '"))
 
 
-def run_one(datasets: dict[str, Path], number: int, seed: int) -> tuple[Damage, Outcome]:
+@dataclass(frozen=True)
+class Mode:
+    """One way to damage, and to judge what comes of it."""
+
+    damage: Callable[[Path, random.Random], Damage]
+    judge: Callable[[Path, Damage, dict[str, Any]], Outcome]
+
+
+PLAIN, SEALED = "as it happens", "sealed"
+MODES = {PLAIN: Mode(damage, judge), SEALED: Mode(sealed_damage, judge_sealed)}
+
+
+def run_one(datasets: dict[str, Path], number: int, seed: int, mode: str = PLAIN) -> tuple[Damage, Outcome]:
     """The damage of this number, and what came of it."""
     whole = list(datasets.values())[number % len(datasets)]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(shutil.copytree(whole, Path(place) / CONFIG))
-        done = damage(folder, random.Random(f"{seed} {number}"))  # noqa: S311 (damages are drawn, not secrets)
+        done = MODES[mode].damage(folder, random.Random(f"{seed} {number}"))  # noqa: S311 (damages are no secrets)
         try:
-            return done, judge(folder, done, _expected(whole))
+            return done, MODES[mode].judge(folder, done, _expected(whole))
         except Exception as error:  # noqa: BLE001 (whatever is not one of our errors is what is looked for)
             where = traceback.extract_tb(error.__traceback__)[-1]
             said = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
@@ -372,24 +496,31 @@ def _expected(folder: Path) -> dict[str, Any]:
     return loaded(folder)
 
 
-def serve(datasets: dict[str, Path], seed: int, pipe: Connection) -> None:
+def serve(datasets: dict[str, Path], seed: int, pipe: Connection, mode: str = PLAIN) -> None:
     """In a process of its own: answer each number with what came of that damage."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     warnings.simplefilter("ignore")
     while (number := pipe.recv()) is not None:
-        pipe.send(run_one(datasets, number, seed))
+        pipe.send(run_one(datasets, number, seed, mode))
 
 
 def run_all(
-    datasets: dict[str, Path], numbers: range, seed: int, *, worker: Worker = serve, seconds: float = SECONDS
+    datasets: dict[str, Path],
+    numbers: range,
+    seed: int,
+    *,
+    mode: str = PLAIN,
+    worker: Worker | None = None,
+    seconds: float = SECONDS,
 ) -> Iterator[tuple[int, str, Outcome]]:
     """(number, damage in words, outcome) of each; a process that dies or hangs is an outcome too."""
     context = multiprocessing.get_context("spawn")
+    work = worker or partial(serve, mode=mode)
     process = None
     for number in numbers:
         if process is None:
             pipe, theirs = context.Pipe()
-            process = context.Process(target=worker, args=(datasets, seed, theirs), daemon=True)
+            process = context.Process(target=work, args=(datasets, seed, theirs), daemon=True)
             process.start()
             theirs.close()
         try:
@@ -405,17 +536,17 @@ def run_all(
             died = f"the process died ({process.exitcode})"
         process.join()
         process = None
-        yield number, described(datasets, number, seed), Outcome(FAILURE, died)
+        yield number, described(datasets, number, seed, mode), Outcome(FAILURE, died)
     if process is not None:
         pipe.send(None)
         process.join()
 
 
-def described(datasets: dict[str, Path], number: int, seed: int) -> str:
+def described(datasets: dict[str, Path], number: int, seed: int, mode: str = PLAIN) -> str:
     """The damage of this number in words, without looking at what comes of it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(shutil.copytree(list(datasets.values())[number % len(datasets)], Path(place) / CONFIG))
-        return damage(folder, random.Random(f"{seed} {number}")).what  # noqa: S311 (likewise)
+        return MODES[mode].damage(folder, random.Random(f"{seed} {number}")).what  # noqa: S311 (likewise)
 
 
 def main() -> int:
@@ -425,14 +556,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the number of one damage")
     parser.add_argument("--each", action="store_true", help="print what comes of each damage")
+    parser.add_argument("--sealed", action="store_true", help="make every checksum right again after each damage")
     options = parser.parse_args()
+    mode = SEALED if options.sealed else PLAIN
     numbers = range(options.count) if options.only is None else range(options.only, options.only + 1)
     with tempfile.TemporaryDirectory() as out:
         datasets = build_datasets(Path(out))
         names = list(datasets)
         counts = {name: Counter[str]() for name in names}
         failures = []
-        for number, what, outcome in run_all(datasets, numbers, options.seed):
+        for number, what, outcome in run_all(datasets, numbers, options.seed, mode=mode):
             name = names[number % len(names)]
             counts[name][outcome.kind] += 1
             line = f"{number} ({name}) {what}: {outcome.kind}: {outcome.note}"

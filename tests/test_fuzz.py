@@ -64,6 +64,17 @@ def test_no_damage_gives_wrong_numbers_ends_the_process_or_says_nothing(
     assert kinds[fuzz.SAME] > 2  # a column of a shard that load takes from the index
 
 
+def test_no_sealed_damage_ends_but_by_data_or_by_one_sentence(fuzz: ModuleType, datasets: dict[str, Path]) -> None:
+    results = list(fuzz.run_all(datasets, range(40), seed=5, mode=fuzz.SEALED))
+    kinds = Counter(outcome.kind for _, _, outcome in results)
+    assert [result for result in results if result[2].kind == fuzz.FAILURE] == []
+    assert sum(kinds.values()) == 40
+    assert kinds[fuzz.REFUSED] > 15
+    assert kinds[fuzz.SAME] > 3
+    of_files = [outcome.note for _, what, outcome in results if not what.startswith(fuzz.MANIFEST)]
+    assert not any("sha256 differs" in note or "digest" in note for note in of_files)
+
+
 def test_a_damage_is_the_same_again_from_its_number_and_seed(fuzz: ModuleType, tmp_path: Path, drawn: Path) -> None:
     whole = drawn / "synthetic-pool8"
     seen = []
@@ -194,3 +205,53 @@ def test_a_page_header_without_sense_is_refused_by_load_and_holds_no_map_open(
     outcome = judged(fuzz, folder, SHARD, expected[FAST])
     assert outcome.kind == fuzz.REFUSED
     assert "no readable page header" in outcome.note
+
+
+# Damage that is sealed again --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["parquet fast float16", "parquet compact float16", "webdataset fast int8"])
+def test_a_sealed_damage_has_every_checksum_right(
+    fuzz: ModuleType, datasets: dict[str, Path], expected: dict[str, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(datasets[name], tmp_path / fuzz.CONFIG))
+    shard = next(path for path in sorted(folder.iterdir()) if path.name.startswith("train-"))
+    whole = shard.read_bytes()
+    at = place_of_a_number(folder, whole)
+    shard.write_bytes(whole[:at] + bytes([whole[at] ^ 2]) + whole[at + 1 :])
+    sys.modules["reseal"].seal_file(folder, shard.name, whole)
+    found = fuzz.judge_sealed(folder, fuzz.Damage("by hand", (shard.name,), mended=True), expected[name])
+    assert found.kind == fuzz.FOUND  # other data, which load believes: the index says so too
+    assert "sha256" not in found.note
+    assert "CRC-32" in found.note  # only the shard's own column still has the old one
+
+
+def place_of_a_number(folder: Path, whole: bytes) -> int:
+    """A byte of the first latent of a shard, of which every bit may be flipped."""
+    reader = open_store(folder).shard(open_store(folder).manifest.splits["train"].shards[0])
+    mapped = reader.mapped()
+    if mapped is not None:
+        return int(mapped[1][0])
+    chunk = column_chunks(memoryview(whole), "latent")[0]
+    return chunk.offset + chunk.bytes - 40  # in the last literals of zstd: another number, and no other length
+
+
+def test_another_error_of_a_sealed_dataset_is_a_failure(
+    fuzz: ModuleType, datasets: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        message = "no such key"
+        raise KeyError(message)
+
+    monkeypatch.setattr(fuzz, "streamed", broken)
+    _, outcome = fuzz.run_one({FAST: datasets[FAST]}, 0, 0, fuzz.SEALED)
+    assert outcome.kind == fuzz.FAILURE
+    assert "KeyError: 'no such key'" in outcome.note
+
+
+def test_a_stream_that_gives_other_data_than_load_is_a_failure(
+    fuzz: ModuleType, folder: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz, "streamed", lambda _: {})
+    outcome = fuzz.judge_sealed(folder, fuzz.Damage("nothing", ()), expected[FAST])
+    assert (outcome.kind, outcome.note) == (fuzz.FAILURE, "a stream gives other data than load")

@@ -1,0 +1,1 @@
+"""Everything that a stranger can write, against every command: see ``matrix.py``."""
