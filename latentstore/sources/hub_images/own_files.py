@@ -110,12 +110,30 @@ class OwnFiles:
                 raise BadImageError(OUTSIDE)
             return f"hf://datasets/{self.repo}@{self.commit}/{path}"
         full = os.path.join(self.folder, path)  # noqa: PTH118 - as the source spells it
-        home = self._home_above(os.path.normpath(full))
-        if home is None:
-            raise BadImageError(OUTSIDE)
-        if not self.follow_links and leads_out(home, full):
-            raise BadImageError(LINK_OUT)
+        folder, name = os.path.split(full)
+        plain = name not in ("", ".", "..") and not os.path.islink(full)  # noqa: PTH114
+        fault = "" if plain and not self._fault_of_folder(folder) else self._fault(full)
+        if fault:
+            raise BadImageError(fault)
         return full
+
+    def _fault_of_folder(self, folder: str) -> str:
+        """Likewise of a folder, which many pictures share: following links takes longer than reading a header."""
+        if folder not in self._faults:
+            self._faults[folder] = self._fault(folder)
+        return self._faults[folder]
+
+    def _fault(self, path: str) -> str:
+        """Why a path of this machine is not one of this source; empty where it is."""
+        home = self._home_above(os.path.normpath(path))
+        if home is None:
+            return OUTSIDE
+        return LINK_OUT if not self.follow_links and leads_out(home, path) else ""
+
+    @cached_property
+    def _faults(self) -> dict[str, str]:
+        """Of the folders that were looked at."""
+        return {}
 
     def _in_repository(self, url: str) -> bool:
         """Whether this is an address in the source's own repository, at its own commit."""
