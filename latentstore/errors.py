@@ -27,9 +27,20 @@
 
 from __future__ import annotations
 
+LONGEST_SENTENCE, LONGEST_MESSAGE, LONGEST_FIELD = 4000, 1000, 200
+"""Signs of an error, of what it says of a field, and of the path to that field."""
+
 
 class LatentStoreError(Exception):
-    """Base of all errors raised on purpose; its text is one sentence for the user."""
+    """Base of all errors raised on purpose; its text is one sentence for the user.
+
+    Of a longer one than anybody reads, because strangers chose the names in it, the middle is left out.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        half = LONGEST_SENTENCE // 2
+        return text if len(text) <= LONGEST_SENTENCE else f"{text[:half]} … {text[-half:]}"
 
 
 class RequestError(LatentStoreError, ValueError):
@@ -82,10 +93,6 @@ class StoreError(LatentStoreError):
 
 class NotSealedError(StoreError):
     """There is no manifest, so the dataset is not complete (or is none)."""
-
-
-LONGEST_MESSAGE, LONGEST_FIELD = 1000, 200
-"""Letters of what a manifest has, in a sentence about it."""
 
 
 def _short(text: str, most: int) -> str:

@@ -9,6 +9,7 @@ recorded size and sha256.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,10 @@ TRIES = 5
 TRIES_AFTER_DEATH = 100
 """To claim one whose builder is dead or has no name: only who asks can hold it, on a busy machine for longer."""
 SECONDS_BETWEEN_TRIES = 0.05
+ENTRY = re.compile(
+    r"plan\.json|shards\.json|storage\.json|conversion\.json|lock|\w+(\.\w+)*-[0-9]{5,}\.(json|lock)|\..+\.partial"
+)
+"""Names of the files of a journal."""
 UNREADABLE = (OSError, ValueError, RecursionError, ManifestError)
 """Errors of a file of the journal that nobody finished, or that somebody else wrote."""
 Record = TypeVar("Record")
@@ -331,9 +336,20 @@ def _refuse_strangers(folder: Path) -> None:
 
 
 def _refuse_links(folder: Path) -> None:
-    """UnsafePathError where the folder of a config, or its journal, is a link: what is written would be elsewhere."""
+    """UnsafePathError where the folder of a config, or its journal, is a link: what is written would be elsewhere.
+
+    RequestError where somebody else keeps files in a folder of that name: the journal is removed at the end.
+    """
     for path in (folder, folder / JOURNAL, folder / OLD_JOURNAL):
         refuse_link(path, "remove the link, or give the folder that it leads to")
+    for journal in (folder / JOURNAL, folder / OLD_JOURNAL):
+        entries = sorted(entry.name for entry in journal.iterdir()) if journal.is_dir() else ()
+        others = [name for name in entries if not ENTRY.fullmatch(name)]
+        if others:
+            raise RequestError(
+                f"{journal} holds {others[0]!r}{' …' if len(others) > 1 else ''}, which is no file of a journal: "
+                "latentstore keeps its own there and removes them, so move it away."
+            )
 
 
 def _refuse_in_the_way(folder: Path) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latentstore.errors import DamagedShardError
+
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
@@ -48,8 +50,7 @@ class RowMemory:
         starts = [part.memory.ctypes.data for part in self._parts]
         for part in self._parts:
             if part.offsets.min() < 0 or part.offsets.max() + row_bytes > len(part.memory):
-                message = "a row lies outside its memory"
-                raise ValueError(message)
+                raise DamagedShardError("A shard says of a row that it lies outside of the file: it was changed.")
         base = min(starts, default=0)
         ends = [start + len(part.memory) for start, part in zip(starts, self._parts, strict=True)]
         span = max(ends, default=0) - base

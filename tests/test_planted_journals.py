@@ -109,6 +109,29 @@ def test_a_lock_that_is_a_link_is_not_written_through(photos: Path, tmp_path: Pa
     assert victim.read_text() == "mine"
 
 
+@pytest.mark.parametrize("journal", [JOURNAL, f"{JOURNAL}.old"])
+def test_files_that_are_none_of_a_journal_are_not_removed_with_it(photos: Path, tmp_path: Path, journal: str) -> None:
+    mine = tmp_path / "out" / CONFIG / journal / "mine.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    (tmp_path / "out" / CONFIG / JOURNAL).mkdir(exist_ok=True)
+    with pytest.raises(RequestError, match=r"holds 'mine\.json', which is no file of a journal: .* so move it away"):
+        build(plan(photos), tmp_path / "out")
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["plan.json", "shards.json", "storage.json", "train-00000.json"])
+def test_a_journal_of_pipes_does_not_wait(photos: Path, tmp_path: Path, name: str) -> None:
+    journal = tmp_path / "out" / CONFIG / JOURNAL
+    journal.mkdir(parents=True)
+    os.mkfifo(journal / name)
+    if name == "plan.json":
+        with pytest.raises(RequestError, match=r"plan\.json cannot be read \(.*it is a pipe or a device"):
+            build(plan(photos), tmp_path / "out")
+    else:
+        assert build(plan(photos), tmp_path / "out").rows == 6
+
+
 def test_a_lock_that_is_a_fifo_does_not_wait(photos: Path, tmp_path: Path) -> None:
     journal = tmp_path / "out" / CONFIG / JOURNAL
     journal.mkdir(parents=True)

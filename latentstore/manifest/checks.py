@@ -52,6 +52,7 @@ def check(manifest: Manifest) -> None:
             raise ManifestError(f"expected {channels} numbers each", field=f"statistics.{name}")
     _check_multiples(manifest)
     _check_views(manifest)
+    _check_places(manifest)
     _check_appended(manifest)
     stored = sum(shard.bytes for split in manifest.splits.values() for shard in split.shards)
     if stored != manifest.size.stored_bytes:
@@ -175,6 +176,21 @@ def _check_views(manifest: Manifest) -> None:
         raise ManifestError(message, field="preparation.views")
     if names and manifest.columns.get("view") != VIEW_FEATURES["view"]:
         raise ManifestError("expected a column 'view' of strings, because there are views", field="columns")
+
+
+def _check_places(manifest: Manifest) -> None:
+    """Pictures that went another way than the rest are of splits that there are."""
+    build = manifest.build
+    named = {
+        "skipped": [entry.split for entry in build.skipped],
+        "retried": [entry.split for entry in build.retried],
+        "halved": [entry.split for entry in build.halved],
+    }
+    for name, splits in named.items():
+        for place, split in enumerate(splits):
+            if split not in manifest.splits:
+                message = f"expected one of the splits {sorted(manifest.splits)}, found {split!r}"
+                raise ManifestError(message, field=f"build.{name}[{place}].split")
 
 
 def _check_appended(manifest: Manifest) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from latentstore.errors import RequestError
+from latentstore.errors import PublishError, RequestError
 from latentstore.file_records import LocalFile
-from latentstore.manifest.names import CARD, is_config_name
+from latentstore.manifest.names import CARD, FILE_NAME, is_config_name
 from latentstore.named_table import unknown_name
 from latentstore.publishing.interface import Access, Sending
 from latentstore.publishing.journey import Journey
@@ -59,6 +59,11 @@ def drop(
     state, plan = journey.look()
     if not state.exists or not state.branch_exists:
         raise RequestError(place.absence(state))
+    if not plan.deletions and config in published_configs(state):
+        raise PublishError(
+            f"{place.name}/{config}/{FILE_NAME} is no manifest of latentstore, so nothing there is known to be "
+            "its own: remove the folder by hand."
+        )
     if not plan.deletions:
         raise unknown_name("config", config, published_configs(state))
     place.accept_state(state, plan, how)

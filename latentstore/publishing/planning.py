@@ -31,13 +31,16 @@ def own_files(state: TargetState, config: str, read: Callable[[str], bytes]) -> 
     start = f"{config}/"
     there = {path.removeprefix(start) for path in state.files if config_folder(path) == config}
     found: dict[str, str | None] = {}
-    if FILE_NAME in there:
-        found |= listed_by(read(start + FILE_NAME).decode("utf-8", "replace"))
+    listed = listed_by(read(start + FILE_NAME).decode("utf-8", "replace")) if FILE_NAME in there else {}
+    journals = {ARRIVED, PULLING} & there
+    if listed:
+        found |= listed
     elif state.keeps_history:
         found |= dict.fromkeys(name for name in there if is_data_name(name))
-    for journal in {ARRIVED, PULLING} & there:
+    for journal in journals:
         found |= dict.fromkeys(_named_by(read(start + journal)))
-    found |= dict.fromkeys({FILE_NAME} & there)
+    if listed or journals or state.keeps_history:  # else a file of that name is somebody's own
+        found[FILE_NAME] = None
     return {start + name: sha256 for name, sha256 in found.items() if name in there}
 
 

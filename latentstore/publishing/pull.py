@@ -147,7 +147,7 @@ def _room(root: Path, manifest: Manifest, state: TargetState) -> _Room:
     found = {path for path, file in read.items() if path in wanted and wanted[path].holds(file)}
     files = {**listing, **{path: RemoteFile(path, file.bytes, file.sha256) for path, file in read.items()}}
     rest = TargetState(exists=True, files={path: file for path, file in files.items() if path not in found})
-    others = in_the_way(rest, manifest, wanted, own)
+    others = in_the_way(rest, manifest, {*wanted, f"{manifest.config}/{FILE_NAME}"}, own)
     if others:
         raise RequestError(
             f"{root / others[0]}{' and more' if len(others) > 1 else ''} would be written over, or be read as a part "

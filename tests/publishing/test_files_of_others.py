@@ -249,6 +249,26 @@ def test_a_push_refuses_files_that_are_in_its_way(local: Path, tmp_path: Path, n
     assert files_at(place) == before
 
 
+@pytest.mark.parametrize("act", [pull, publish, drop])
+def test_a_file_called_manifest_that_is_none_stays(there: str, local: Path, tmp_path: Path, act: Any) -> None:
+    mine = tmp_path / "mine" / CONFIG / "manifest.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text('{"name": "my program"}')
+    said = {
+        pull: "no manifest here lists it",
+        publish: "no manifest there lists",
+        drop: "is no manifest of latentstore",
+    }
+    with pytest.raises(LatentStoreError, match=said[act]):
+        if act is pull:
+            pull(there, tmp_path / "mine")
+        elif act is publish:
+            publish(local, tmp_path / "mine", choices=LICENSED)
+        else:
+            drop(tmp_path / "mine", CONFIG)
+    assert mine.read_text() == '{"name": "my program"}'
+
+
 def test_a_push_leaves_what_is_not_in_its_way_and_so_does_a_drop(there: str, local: Path) -> None:
     mine = {"notes.txt", f"{CONFIG}/notes.txt", f"{CONFIG}/val-00000-of-00002.parquet", f"{CONFIG}/preview-3.png"}
     for path in mine:
