@@ -18,7 +18,7 @@ import numpy as np
 
 from latentstore.errors import RequestError
 from latentstore.system.durable_files import write_private
-from latentstore.system.safe_paths import open_own
+from latentstore.system.safe_paths import open_own, refuse_link
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,6 +79,7 @@ class DecodedCache:
 
     def clear(self) -> list[CachedShard]:
         """Remove all of it but what others put there, and say what went; who has it mapped goes on reading."""
+        refuse_link(self.folder, "give the folder that it leads to (--cache)")
         found = self.shards()
         begun = [path for path in self.folder.glob(".*") if OWN_BESIDE.fullmatch(path.name)]
         for path in (*(shard.path for shard in found), *begun):

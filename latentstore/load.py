@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, Union, overload
@@ -63,6 +64,7 @@ def load_latents(
     decode: bool = ...,
     vae: VaeRow | None = ...,
     trust: bool = ...,
+    memory_map: bool = ...,
     device: str = ...,
     picture_bytes: int = ...,
     cache: str | Path | None = ...,
@@ -84,6 +86,7 @@ def load_latents(
     decode: bool = ...,
     vae: VaeRow | None = ...,
     trust: bool = ...,
+    memory_map: bool = ...,
     device: str = ...,
     picture_bytes: int = ...,
     cache: str | Path | None = ...,
@@ -104,6 +107,7 @@ def load_latents(
     decode: bool = False,
     vae: VaeRow | None = None,
     trust: bool = False,
+    memory_map: bool = True,
     device: str = "cpu",
     picture_bytes: int = KEPT_BYTES,
     cache: str | Path | None = None,
@@ -139,11 +143,15 @@ def load_latents(
     ``loader`` only; see ``StreamedLatents``. ``cache`` has no meaning then. Of compressed shards whole row groups are
     fetched: where views are drawn, that is every view.
 
+    Shards are mapped where they lie. A process that has a file mapped is ended by the system when another one shortens
+    that file: on storage that others may write to, give ``memory_map=False``, and each shard is copied into a temporary
+    file first (of ``tempfile.gettempdir()``), which is gone with the dataset.
+
     Raises StoreError or RequestError with one clear sentence; nothing of a damaged dataset is returned.
     """
     remote = _remote(location, config) if streaming else None
     dataset = LatentDataset(
-        remote or download_store(location, config, split),
+        remote or replace(download_store(location, config, split), memory_map=memory_map),
         split=split,
         space=space,
         dtype=dtype,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import weakref
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -24,7 +22,7 @@ from latentstore.manifest.names import CARD, CONFIG_NAME, SKIPPED, is_config_nam
 from latentstore.manifest.text import LARGEST_TEXT
 from latentstore.named_table import unknown_name
 from latentstore.remote_files import HubFolder, RemoteFolder, open_folder
-from latentstore.store import LatentStore, check_known
+from latentstore.store import LatentStore, NamedBytes, check_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,11 +76,7 @@ class RemoteStore(LatentStore):
 
     def shard(self, info: ShardInfo) -> ShardReader:
         """One shard, whole: fetched into a temporary file, which is gone when its reader is."""
-        folder = TemporaryDirectory(prefix="latentstore-")
-        path = self._fetched(info, Path(folder.name))
-        reader = self.opened(path, info)
-        weakref.finalize(reader, folder.cleanup)
-        return reader
+        return self.copied(info, partial(self._fetched, info))
 
     @contextmanager
     def shard_file(self, info: ShardInfo) -> Iterator[Path]:
@@ -143,7 +137,7 @@ class RemoteStore(LatentStore):
         return cast("BinaryIO", _NamedRanges(FileRanges(self.files, info.path, info.bytes)))
 
     @cached_property
-    def _sound_index(self) -> _NamedBytes:
+    def _sound_index(self) -> NamedBytes:
         """The index, whole (it is a small part of the dataset), once its bytes were found to be the manifest's."""
         info = self.manifest.index
         url = self.at(info.path)
@@ -153,7 +147,7 @@ class RemoteStore(LatentStore):
             raise DamagedShardError(f"Index {url} is missing.") from None
         if self.files.size(info.path) != info.bytes or hashlib.sha256(content).hexdigest() != info.sha256:
             raise DamagedShardError(f"Index {url} is not the one that the manifest describes: its bytes were changed.")
-        return _NamedBytes(content, url)
+        return NamedBytes(content, url)
 
 
 @dataclass(frozen=True)
@@ -214,20 +208,6 @@ class _NamedRanges(RangedFile):
 
     def __str__(self) -> str:
         return self._url
-
-
-class _NamedBytes(io.BytesIO):
-    """A file in memory whose text is where it came from."""
-
-    def __init__(self, content: bytes, url: str) -> None:
-        super().__init__(content)
-        self._url = url
-
-    def __str__(self) -> str:
-        return self._url
-
-    def __reduce__(self) -> tuple[type[_NamedBytes], tuple[bytes, str]]:
-        return _NamedBytes, (self.getvalue(), self._url)
 
 
 def open_remote_store(

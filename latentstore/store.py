@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from latentstore.containers.interface import CORE_COLUMNS
@@ -16,9 +21,10 @@ from latentstore.locations import ListedFile
 from latentstore.manifest import FILE_NAME, Manifest
 from latentstore.named_table import unknown_name
 from latentstore.storage.table import STORAGES
+from latentstore.system.plain_files import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,12 +41,29 @@ class LatentRows(Protocol):
         """See ``ShardReader.latents``."""
 
 
+class NamedBytes(io.BytesIO):
+    """A file in memory whose text is where it came from."""
+
+    def __init__(self, content: bytes, url: str) -> None:
+        super().__init__(content)
+        self._url = url
+
+    def __str__(self) -> str:
+        return self._url
+
+    def __reduce__(self) -> tuple[type[NamedBytes], tuple[bytes, str]]:
+        return NamedBytes, (self.getvalue(), self._url)
+
+
 @dataclass(frozen=True, repr=False)
 class LatentStore:
     """One sealed config: its manifest, and the readers of its files."""
 
     folder: Path
     manifest: Manifest
+    memory_map: bool = field(default=True, kw_only=True)
+    """Whether files are mapped where they lie. What another process shortens meanwhile ends a process that has it
+    mapped; so files that others may write to are better copied first, into files that nobody else knows of."""
 
     def __repr__(self) -> str:
         """One line: a manifest has thousands of numbers."""
@@ -72,7 +95,27 @@ class LatentStore:
 
     def shard(self, info: ShardInfo) -> ShardReader:
         """One shard, opened; DamagedShardError where it cannot be the one the manifest describes."""
-        return self.opened(self.folder / info.path, info)
+        if self.memory_map:
+            return self.opened(self.folder / info.path, info)
+        return self.copied(info, partial(self._copy, info))
+
+    def copied(self, info: ShardInfo, copy: Callable[[Path], Path]) -> ShardReader:
+        """The same of a copy in a folder of its own, which is gone when its reader is."""
+        folder = TemporaryDirectory(prefix="latentstore-")
+        try:
+            reader = self.opened(copy(Path(folder.name)), info)
+        except BaseException:
+            folder.cleanup()
+            raise
+        weakref.finalize(reader, folder.cleanup)
+        return reader
+
+    def _copy(self, info: ShardInfo, folder: Path) -> Path:
+        path = self.folder / info.path
+        try:
+            return Path(copyfile(path, folder / info.path))
+        except OSError as error:
+            raise DamagedShardError(f"Shard {path} cannot be copied to be read ({error}).") from error
 
     def opened(self, path: Path, info: ShardInfo) -> ShardReader:
         """The same of a shard whose file is at ``path``."""
@@ -147,11 +190,13 @@ class LatentStore:
         path, info = self.folder / self.manifest.index.path, self.manifest.index
         if not path.is_file():
             raise DamagedShardError(f"Index {path} is missing: copy it there again.")
-        if path.stat().st_size != info.bytes or sha256_of(path) != info.sha256:
+        content = None if self.memory_map else read_file(path, info.bytes)
+        found = sha256_of(path) if content is None else hashlib.sha256(content).hexdigest()
+        if path.stat().st_size != info.bytes or found != info.sha256:
             raise DamagedShardError(
                 f"Index {path} is not the one that the manifest describes: its bytes were changed, copy it there again."
             )
-        return path
+        return path if content is None else NamedBytes(content, str(path))
 
     def load_vae(
         self, row: VaeRow | None = None, *, device: str = "cpu", dtype: str | None = None, trust: bool = False

@@ -190,6 +190,14 @@ def test_a_cache_is_made_for_its_user_alone(compact: Path, tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
 
 
+def test_a_cache_that_is_a_link_is_not_cleared(compact: Path, tmp_path: Path) -> None:
+    load_latents(compact, cache=tmp_path / "cache")
+    (tmp_path / "link").symlink_to(tmp_path / "cache")
+    with pytest.raises(UnsafePathError, match="is a link, .*: give the folder that it leads to"):
+        DecodedCache(tmp_path / "link").clear()
+    assert len(DecodedCache(tmp_path / "cache").clear()) == 3
+
+
 def test_clearing_leaves_what_others_put_there(compact: Path, tmp_path: Path) -> None:
     mine = {name: tmp_path / name for name in ("gym.rows", ".my.lock", ".notes.partial", f"{'a' * 63}.rows")}
     for path in mine.values():

@@ -254,18 +254,18 @@ def test_a_file_called_manifest_that_is_none_stays(there: str, local: Path, tmp_
     mine = tmp_path / "mine" / CONFIG / "manifest.json"
     mine.parent.mkdir(parents=True)
     mine.write_text('{"name": "my program"}')
+    acts: dict[Any, Callable[[], object]] = {
+        pull: lambda: pull(there, tmp_path / "mine"),
+        publish: lambda: publish(local, tmp_path / "mine", choices=LICENSED),
+        drop: lambda: drop(tmp_path / "mine", CONFIG),
+    }
     said = {
         pull: "no manifest here lists it",
         publish: "no manifest there lists",
         drop: "is no manifest of latentstore",
     }
     with pytest.raises(LatentStoreError, match=said[act]):
-        if act is pull:
-            pull(there, tmp_path / "mine")
-        elif act is publish:
-            publish(local, tmp_path / "mine", choices=LICENSED)
-        else:
-            drop(tmp_path / "mine", CONFIG)
+        acts[act]()
     assert mine.read_text() == '{"name": "my program"}'
 
 
