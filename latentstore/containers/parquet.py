@@ -164,7 +164,7 @@ class ParquetShard:
         payload = chunk.rows * self._schema.row_values * self._dtype.itemsize
         if not page.plain or page.values != chunk.values or page.end - page.first != payload:
             return None
-        if page.end > len(buffer):
+        if not 0 <= page.first <= page.end <= len(buffer):
             raise DamagedShardError(f"Shard {self._path}: a page of {chunk.rows} rows is shorter than its numbers.")
         return page.first
 
