@@ -8,14 +8,16 @@ a field can have (``Count``, ``Side``, ...); ``check_ranges`` looks whether a re
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from latentstore.errors import ManifestError
 
 Record = TypeVar("Record")
+Check = Callable[[Any], None]
+"""Raises ManifestError for a value that is wrong."""
 ONLY_WHERE_SET = {"only_where_set": True}
 """Metadata of a dataclass's field that is left out of JSON where it has its default: what came after files that must
 stay the same to the byte."""
@@ -42,6 +44,7 @@ class Within:
         return f"{_end(self.low)} to {_end(self.high)}"
 
 
+ANY_INTEGER = Within(-LARGEST_INTEGER, LARGEST_INTEGER)
 FLOAT32 = 3.5e38
 """A little more than the largest float32."""
 Count = Annotated[int, Within(0, 1 << 53)]
@@ -96,62 +99,38 @@ def plain(value: object) -> Any:
 
 def check_ranges(record: object) -> None:
     """ManifestError, with the path of the first wrong field, unless the fields of a record keep to their ranges."""
-    hints = _ranged_hints(type(record))  # type: ignore[arg-type]  # a class can be hashed
-    for field in fields(record):  # type: ignore[arg-type]  # every caller passes a record
+    for name, check in _checks_of(type(record)):  # type: ignore[arg-type]  # a class can be hashed
         try:
-            _check(hints[field.name], getattr(record, field.name))
-        except ManifestError as error:
-            raise error.inside(field.name) from None
-
-
-def _check(hint: Any, value: Any) -> None:
-    if get_origin(hint) is Annotated:
-        _check_number(get_args(hint)[1], value)
-    elif is_dataclass(value):
-        check_ranges(value)
-    elif isinstance(value, str):
-        _check_size("letters", len(value), LONGEST_TEXT)
-    elif isinstance(value, (list, tuple)) and hint is not Any:
-        _check_items(hint, value)
-    elif isinstance(value, Mapping) and hint is not Any:
-        inner = get_args(_without_null(hint))[1]
-        _check_each({key: (inner, item) for key, item in value.items()})
-    elif hint is Any:
-        _check_anything(value, 0)
-    elif value is not None and get_origin(hint) in (Union, types.UnionType):
-        _check(_without_null(hint), value)
-
-
-def _check_items(hint: Any, value: Any) -> None:
-    arguments = get_args(_without_null(hint))
-    hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-    _check_each({f"[{place}]": pair for place, pair in enumerate(zip(hints, value, strict=True))})
-
-
-def _check_each(items: Mapping[str, tuple[Any, Any]]) -> None:
-    _check_size("items", len(items), MOST_ITEMS)
-    for name, (hint, item) in items.items():
-        _check_size("letters in a name", len(name), LONGEST_TEXT)
-        try:
-            _check(hint, item)
+            check(getattr(record, name))
         except ManifestError as error:
             raise error.inside(name) from None
 
 
-def _check_anything(value: Any, depth: int) -> None:
-    """Plain JSON of which nothing is known."""
-    _check_size("lists and objects in each other", depth, DEEPEST)
-    if isinstance(value, str):
-        _check_size("letters", len(value), LONGEST_TEXT)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_size("letters in a name", len(key), LONGEST_TEXT)
-            _check_anything(item, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check_anything(item, depth + 1)
-    elif isinstance(value, int):
-        _check_number(Within(-LARGEST_INTEGER, LARGEST_INTEGER), value)
+@cache
+def _checks_of(record: type[Any]) -> list[tuple[str, Check]]:
+    """The fields of a dataclass that can be wrong, and what finds out; made once, as lists have many records."""
+    hints = get_type_hints(record, include_extras=True)
+    found = ((field.name, _check_of(hints[field.name])) for field in fields(record))
+    return [(name, check) for name, check in found if check is not None]
+
+
+def _check_of(hint: Any) -> Check | None:
+    """What finds out whether a value of this type is wrong; None where none is."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return partial(_check_number, arguments[1])
+    if origin in (Union, types.UnionType):
+        return _check_of(_without_null(hint))
+    if origin is tuple:  # whose items all are of one type
+        return partial(_check_items, _check_of(arguments[0]))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return partial(_check_mapping, _check_of(arguments[1]))
+    return _check_record if is_dataclass(hint) else {str: _check_text, Any: _check_anything}.get(hint)
+
+
+def _check_record(record: object | None) -> None:
+    if record is not None:
+        check_ranges(record)
 
 
 def _check_number(within: Within, value: float | None) -> None:
@@ -159,9 +138,54 @@ def _check_number(within: Within, value: float | None) -> None:
         raise _unexpected(f"a number from {within}", value)
 
 
-def _check_size(what: str, found: int, most: int) -> None:
-    if found > most:
-        raise ManifestError(f"expected {most} {what} at most, found {found}")
+def _check_text(value: str | None) -> None:
+    if value is not None and len(value) > LONGEST_TEXT:
+        raise _too_many("letters", len(value), LONGEST_TEXT)
+
+
+def _check_items(check: Check | None, values: Sequence[Any] | None) -> None:
+    if values is None:
+        return
+    if len(values) > MOST_ITEMS:
+        raise _too_many("items", len(values), MOST_ITEMS)
+    if check is None:
+        return
+    for place, value in enumerate(values):
+        try:
+            check(value)
+        except ManifestError as error:
+            raise error.inside(f"[{place}]") from None
+
+
+def _check_mapping(check: Check | None, values: Mapping[str, Any] | None) -> None:
+    if values is None:
+        return
+    _check_items(_check_text, tuple(values))
+    if check is None:
+        return
+    for name, value in values.items():
+        try:
+            check(value)
+        except ManifestError as error:
+            raise error.inside(name) from None
+
+
+def _check_anything(value: Any, depth: int = 0) -> None:
+    """Plain JSON of which nothing is known."""
+    if depth > DEEPEST:
+        raise _too_many("lists and objects in each other", depth, DEEPEST)
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, Mapping):
+        _check_mapping(partial(_check_anything, depth=depth + 1), value)
+    elif isinstance(value, (list, tuple)):
+        _check_items(partial(_check_anything, depth=depth + 1), value)
+    elif isinstance(value, int):
+        _check_number(ANY_INTEGER, value)
+
+
+def _too_many(what: str, found: int, most: int) -> ManifestError:
+    return ManifestError(f"expected {most} {what} at most, found {found}")
 
 
 def _without_null(hint: Any) -> Any:
@@ -173,11 +197,6 @@ def _without_null(hint: Any) -> Any:
 def _end(number: float) -> str:
     power = int(number).bit_length() - 1 if number >= 1 << 20 and isinstance(number, int) else 0
     return f"2^{power}" if power and number == 1 << power else f"{number:g}"
-
-
-@cache
-def _ranged_hints(record: type[Any]) -> dict[str, Any]:
-    return get_type_hints(record, include_extras=True)
 
 
 @cache

@@ -103,12 +103,14 @@ class ParquetShard:
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         """See ``ShardReader.columns``."""
         with damage_to(f"Shard {self._path} cannot be decoded"):
-            return {name: _values(name, self._file.column(name), self._schema) for name in names}
+            found = self._file.columns(names)
+            return {name: _values(name, column, self._schema) for name, column in found.items()}
 
     def scalars(self, names: Sequence[str]) -> dict[str, Column]:
         """See ``ShardReader.scalars``."""
         with damage_to(f"Shard {self._path} cannot be decoded"):
-            return {name: Column(self._file.column(name)) for name in names}
+            found = self._file.columns(names, threads=False)
+            return {name: Column(column) for name, column in found.items()}
 
     def thumbnail_bytes(self) -> int:
         """See ``ShardReader.thumbnail_bytes``."""
@@ -119,7 +121,7 @@ class ParquetShard:
         total = 0
         with damage_to(f"Shard {self._path} cannot be decoded"):
             for group in range(len(self._file.footer.groups)):
-                pictures = self._file.of_group(group, THUMBNAIL)
+                pictures = self._file.of_group(group, [THUMBNAIL]).column(THUMBNAIL)
                 files = pc.struct_field(pictures, "bytes")  # null where the picture is
                 total += pc.sum(pc.binary_length(files)).as_py() or 0
         return total
@@ -177,7 +179,7 @@ class ParquetShard:
         with damage_to(f"Shard {self._path} cannot be decoded"):
             for number, group in enumerate(self._file.footer.groups):
                 room = Room(FREE_BYTES + LATENT_GROWTH * group.rows * row_bytes)
-                for chunk in self._file.of_group(number, "latent", room).chunks:
+                for chunk in self._file.of_group(number, ["latent"], room).column("latent").chunks:
                     rows = len(chunk)
                     values = leaf_values(chunk, self._schema.latent_shape) if self._nested else byte_values(chunk)
                     decoded[start : start + rows] = values.reshape(rows, self._schema.row_values)
@@ -231,14 +233,19 @@ def read_index(path: Path | BinaryIO, names: Sequence[str] | None, rows: int) ->
     with damage_to(f"Index {path} cannot be read"):
         index = _index(path, names or (), rows)
         wanted = index.file.schema_arrow.names if names is None else names
-        return {name: _values_of(index, name) for name in wanted}
+        found: dict[str, list[Any]] = {name: [] for name in wanted}
+        for number in range(len(index.footer.groups)):  # more need not be in memory twice
+            group = index.of_group(number, list(wanted))
+            for name, values in found.items():
+                values.extend(group.column(name).to_pylist())
+        return found
 
 
 def index_arrays(path: Path | BinaryIO, names: Sequence[str], rows: slice, total: int) -> dict[str, Any]:
     """Columns of the index as arrays; see ``ContainerRow.index_arrays``."""
     with damage_to(f"Index {path} cannot be read"):
         index = _index(path, names, total)
-        return {name: _array(index.column(name, rows)) for name in names}
+        return {name: _array(column) for name, column in index.columns(names, rows).items()}
 
 
 def _index(path: Path | BinaryIO, names: Sequence[str], rows: int) -> CheckedParquet:
@@ -249,14 +256,6 @@ def _index(path: Path | BinaryIO, names: Sequence[str], rows: int) -> CheckedPar
     if lacking := index.lacking(names):
         raise DamagedShardError(f"Index {path} lacks the columns {', '.join(lacking)}.")
     return index
-
-
-def _values_of(index: CheckedParquet, name: str) -> list[Any]:
-    """A row group at a time: more need not be in memory twice."""
-    found: list[Any] = []
-    for number in range(len(index.footer.groups)):
-        found += index.of_group(number, name).to_pylist()
-    return found
 
 
 def _array(column: pa.ChunkedArray) -> Any:

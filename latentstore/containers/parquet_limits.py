@@ -101,23 +101,29 @@ class CheckedParquet:
         """Those of these columns that it does not have, sorted."""
         return sorted(set(names) - set(self.file.schema_arrow.names))
 
-    def column(self, name: str, rows: slice | None = None) -> pa.ChunkedArray:
-        """One column, of these rows or all of them."""
+    def columns(
+        self, names: Sequence[str], rows: slice | None = None, *, threads: bool = True
+    ) -> dict[str, pa.ChunkedArray]:
+        """Columns, of these rows or all of them."""
         import pyarrow as pa
 
         start, stop = (0, self.rows) if rows is None else (rows.start, rows.stop)
-        chunks, end = [], 0
+        parts, end = [self.file.schema_arrow.empty_table().select(list(names))], 0
         for number, group in enumerate(self.footer.groups):
             first, end = end, end + group.rows
             low, high = max(first, start), min(end, stop)
             if low < high:
-                chunks += self.of_group(number, name).slice(low - first, high - low).chunks
-        return pa.chunked_array(chunks, self.file.schema_arrow.field(name).type)
+                parts.append(self.of_group(number, names, threads=threads).slice(low - first, high - low))
+        table = pa.concat_tables(parts[1:] or parts)
+        return {name: table.column(name) for name in names}
 
-    def of_group(self, number: int, name: str, room: Room | None = None) -> pa.ChunkedArray:
-        """One column of one row group; ``room`` is for what is needed of it, where it is not the file's."""
-        self._check(self.footer.groups[number], name, self._room if room is None else room)
-        return self.file.read_row_group(number, columns=[name], use_threads=False).column(name)
+    def of_group(
+        self, number: int, names: Sequence[str], room: Room | None = None, *, threads: bool = True
+    ) -> pa.Table:
+        """Columns of one row group; ``room`` is for what is needed of it, where it is not the file's."""
+        for name in names:
+            self._check(self.footer.groups[number], name, self._room if room is None else room)
+        return self.file.read_row_group(number, columns=list(names), use_threads=threads)
 
     def _check(self, group: RowGroup, name: str, room: Room) -> None:
         """ValueError unless the column of a row group is what the footer says, and ``room`` is enough for it."""

@@ -90,7 +90,7 @@ class RangedParquet:
         room = Room(FREE_BYTES + LATENT_GROWTH * self._chunks[group].rows * self._row_bytes)
         parts = [
             leaf_values(chunk, self._schema.latent_shape) if self._nested else byte_values(chunk)
-            for chunk in file.of_group(group, "latent", room).chunks
+            for chunk in file.of_group(group, ["latent"], room).column("latent").chunks
         ]
         numbers = np.ascontiguousarray(np.concatenate(parts), self._dtype if self._nested else np.uint8)
         return numbers.view(np.uint8).reshape(self._chunks[group].rows, self._row_bytes)
@@ -106,13 +106,13 @@ class RangedParquet:
 class RangedFile(io.RawIOBase):
     """A file to read from, of which only the bytes that are asked for are fetched: each ``read`` is one range.
 
-    What lies in the range before it is not asked for again.
+    What lies in one of them is not asked for again.
     """
 
     def __init__(self, tail: KeptTail) -> None:
         self._tail = tail
         self._at = 0
-        self._kept = (0, b"")
+        self._kept: list[tuple[int, bytes]] = []
 
     def readable(self) -> bool:
         """That it can be read."""
@@ -134,9 +134,11 @@ class RangedFile(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """So many bytes, fewer only at the end of the file."""
         stop = self._tail.size if size is None or size < 0 else min(self._tail.size, self._at + size)
-        start, found = self._kept
-        if not start <= self._at <= stop <= start + len(found):
-            start, found = self._kept = (self._at, self._tail.read(self._at, max(self._at, stop)))
-        found = found[self._at - start : stop - start]
+        inside = (kept for kept in self._kept if kept[0] <= self._at <= stop <= kept[0] + len(kept[1]))
+        kept = next(inside, None)
+        if kept is None:
+            kept = (self._at, self._tail.read(self._at, max(self._at, stop)))
+            self._kept.append(kept)
+        found = kept[1][self._at - kept[0] : stop - kept[0]]
         self._at += len(found)
         return found

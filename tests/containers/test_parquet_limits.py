@@ -76,10 +76,10 @@ def test_texts_in_several_dictionaries_are_counted_as_long_as_they_are(tmp_path:
     file = CheckedParquet(path)
     longest = max(map(len, texts))
     room = Room(2 * 100_000 * (longest + 8) + (1 << 20))
-    file.of_group(0, "c", room)
+    file.of_group(0, ["c"], room)
     assert room.bytes >= 0
     with pytest.raises(ValueError, match=TOO_MUCH):
-        file.of_group(1, "c", Room(100_000 * longest))
+        file.of_group(1, ["c"], Room(100_000 * longest))
 
 
 def test_counts_are_compared_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +98,9 @@ def test_rows_of_a_split_are_read_from_their_row_groups_alone(tmp_path: Path, mo
     seen: list[int] = []
     real = CheckedParquet.of_group
 
-    def noted(self: CheckedParquet, number: int, name: str) -> Any:
+    def noted(self: CheckedParquet, number: int, *rest: Any, **options: Any) -> Any:
         seen.append(number)
-        return real(self, number, name)
+        return real(self, number, *rest, **options)
 
     monkeypatch.setattr(CheckedParquet, "of_group", noted)
     for start, stop in ((0, 100), (5, 5), (10, 20), (15, 42), (99, 100)):
