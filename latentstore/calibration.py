@@ -3,9 +3,10 @@
 A candidate is a number format, with a step of so many standard deviations of each channel where it is quantised. Its
 loss is the PSNR of the decode of the unrounded latents minus that of the decode of the stored ones, picture by picture.
 The smallest candidate is taken whose mean loss keeps the budget even if the sample's mean is two standard errors too
-low; a picture that was decoded without any loss and no longer is counts as one of 58.9 dB before. A quantised channel clips at 127 steps; where that alone costs more than the channel's equal share of the budget,
-its step is made as large as its largest number needs. (With the share, and not the whole budget, channels whose
-clipping costs little each do not cost much together.)
+low; a picture that was decoded without any loss and no longer is counts as one of 58.9 dB before. A quantised channel
+clips at 127 steps; where that alone costs more than the channel's equal share of the budget, its step is made as large
+as its largest number needs. (With the share, and not the whole budget, channels whose clipping costs little each do not
+cost much together.)
 """
 
 from __future__ import annotations
