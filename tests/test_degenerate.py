@@ -20,6 +20,7 @@ from PIL import Image
 
 from latentstore import (
     CONTAINERS,
+    METRICS,
     STORAGES,
     VAES,
     BuildPlan,
@@ -43,6 +44,7 @@ from latentstore.errors import RequestError
 from latentstore.quality import MetricSummary
 
 POOL8 = VAES["pool8"]
+DEFAULT = tuple(metric for metric in METRICS.values() if metric.default)
 NEAR = 3 / 255
 """How far a decoded picture may be from the one it was: half a step of int8 is 1/32 of the spread of two colours."""
 
@@ -77,7 +79,7 @@ class Flat:
             storage=None if self.storage == "auto" else STORAGES[self.storage],
             order="source",
             threads=1,
-            **({} if self.metrics else {"metrics": ()}),
+            metrics=DEFAULT if self.metrics else (),
         )
 
 

@@ -67,6 +67,38 @@ def arrow_type(feature: Any, column: str) -> pa.DataType:
     raise RequestError(message)
 
 
+def refuse_column(feature: Any, column: str) -> None:
+    """RequestError naming a further column whose values cannot be written: the index of every config is Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = arrow_type(feature, column)
+    try:
+        pq.write_table(pa.table({column: pa.nulls(1, kind)}), pa.BufferOutputStream())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        message = f"Column {column!r} of the source has type {kind}, which Parquet does not hold."
+        raise RequestError(message) from error
+
+
+def kept_by_parquet(kind: pa.DataType) -> pa.DataType:
+    """The type that Parquet gives back: it counts days, and no seconds but milliseconds, at any depth."""
+    import pyarrow as pa
+
+    if pa.types.is_date64(kind):
+        return pa.date32()
+    if kind == pa.time32("s"):
+        return pa.time32("ms")
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", tz=kind.tz)
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, kept_by_parquet(field.type)) for field in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kept_by_parquet(kind.value_type), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kept_by_parquet(kind.value_type))
+    return pa.list_(kept_by_parquet(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
 def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array | pa.ChunkedArray:
     """One scalar column with its type. NaN becomes null: an undefined score is absent, in every reader's eyes.
 
