@@ -216,10 +216,8 @@ def _refuse_short_space(work: BuildFolder, plan: BuildPlan, rows: PlannedRows) -
     if plan.layout != "fast" or plan.storage is None:
         return
     left = sum(shard.stop - shard.start for shard in rows.shards() if work.noted(shard) is None)
-    height, width = rows.padded
-    needed = (
-        left * plan.vae.channels * (height // plan.vae.stride) * (width // plan.vae.stride) * plan.storage.bits // 8
-    )
+    cells = math.prod(side // plan.vae.stride for side in rows.padded)
+    needed = left * plan.vae.channels * cells * plan.storage.bits // 8
     free = shutil.disk_usage(work.folder).free
     if needed > free:
         raise RequestError(

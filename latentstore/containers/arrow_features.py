@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from latentstore.containers.columns import Column
@@ -80,23 +80,31 @@ def refuse_column(feature: Any, column: str) -> None:
         raise RequestError(message) from error
 
 
+def with_leaves(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """The type with each type in it that holds no other one changed, at any depth."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, with_leaves(field.type, change)) for field in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(with_leaves(kind.value_type, change), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(with_leaves(kind.value_type, change))
+    return pa.list_(with_leaves(kind.value_type, change)) if pa.types.is_list(kind) else change(kind)
+
+
 def kept_by_parquet(kind: pa.DataType) -> pa.DataType:
     """The type that Parquet gives back: it counts days, and no seconds but milliseconds, at any depth."""
     import pyarrow as pa
 
-    if pa.types.is_date64(kind):
-        return pa.date32()
-    if kind == pa.time32("s"):
-        return pa.time32("ms")
-    if pa.types.is_timestamp(kind) and kind.unit == "s":
-        return pa.timestamp("ms", tz=kind.tz)
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, kept_by_parquet(field.type)) for field in kind])
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(kept_by_parquet(kind.value_type), kind.list_size)
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kept_by_parquet(kind.value_type))
-    return pa.list_(kept_by_parquet(kind.value_type)) if pa.types.is_list(kind) else kind
+    def kept(leaf: pa.DataType) -> pa.DataType:
+        if pa.types.is_date64(leaf):
+            return pa.date32()
+        if leaf == pa.time32("s"):
+            return pa.time32("ms")
+        return pa.timestamp("ms", tz=leaf.tz) if pa.types.is_timestamp(leaf) and leaf.unit == "s" else leaf
+
+    return with_leaves(kind, kept)
 
 
 def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array | pa.ChunkedArray:
