@@ -170,10 +170,10 @@ def _built(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
     plan, rows, reader, vae = ready.plan, ready.rows, ready.reader, ready.vae
     refuse_foreign_card(out)
     refuse_metrics(plan)
+    _refuse_short_space(BuildFolder(out / plan.config), plan, rows)
     with claim(out / plan.config, ready.fingerprint) as work:
         report = Report(wanted.progress, rows.total)
         work.remember("shards", PlannedShards(tuple(rows.shards())))
-        _refuse_short_space(work, plan, rows)
         chosen = _calibrated(work, reader, vae, report)
         bench = Bench.of(reader, vae, chosen, wanted.observe)
         shards = _worked(work, ready, bench, chosen, wanted, report)
@@ -193,11 +193,11 @@ def _appended(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
         return nothing_to_append(folder)
     refuse_foreign_card(out)
     refuse_metrics(ready.plan)
+    _refuse_short_space(BuildFolder(folder), growth.ready.plan, growth.rows)
     versions = _environment()
     with claim_append(folder, growth.identity(versions)) as work:
         report = Report(wanted.progress, growth.rows.due)
         work.remember("shards", PlannedShards(tuple(growth.rows.shards())))
-        _refuse_short_space(work, growth.ready.plan, growth.rows)
         bench = Bench.of(growth.ready.reader, ready.vae, growth.chosen, wanted.observe)
         shards = _worked(work, growth.ready, bench, growth.chosen, wanted, report)
         report.stage("seal")
@@ -218,7 +218,8 @@ def _refuse_short_space(work: BuildFolder, plan: BuildPlan, rows: PlannedRows) -
     left = sum(shard.stop - shard.start for shard in rows.shards() if work.noted(shard) is None)
     cells = math.prod(side // plan.vae.stride for side in rows.padded)
     needed = left * plan.vae.channels * cells * plan.storage.bits // 8
-    free = shutil.disk_usage(work.folder).free
+    place = work.folder.absolute()
+    free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
     if needed > free:
         raise RequestError(
             f"The latents of {left:,} rows take {needed:,} bytes, and {work.folder} has {free:,} bytes free: make "
