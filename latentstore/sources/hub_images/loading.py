@@ -211,9 +211,9 @@ def rows_in(dataset: Any, location: str) -> Iterator[Any]:
         beyond = re.search(r"Class label (\d+) greater than configured num_classes (\d+)", str(error))
         if beyond:
             raise SourceError(
-                f"The stream of {location!r} holds the class number {beyond[1]}, but its {beyond[2]} classes are numbered "
-                f"0 to {int(beyond[2]) - 1}: mend the labels or the names in the source, or leave the column out with "
-                "--drop-columns NAME."
+                f"The stream of {location!r} holds the class number {beyond[1]}, but its {beyond[2]} classes are "
+                f"numbered 0 to {int(beyond[2]) - 1}: mend the labels or the names in the source, or leave the column "
+                "out with --drop-columns NAME."
             ) from error
         raise SourceError(
             f"The stream of {location!r} broke off: {_line(error)}; run the same command again, or read it without "
