@@ -14,6 +14,7 @@ from .build_report import BuildCommand, print_status, profile_json, show_profile
 from .named_rows import source_row, vae_row, verify_command
 from .options import (
     calibration_option,
+    columns_options,
     container_option,
     device_option,
     dtype_option,
@@ -57,6 +58,7 @@ RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", 
 @metric_weights_option
 @source_option_option
 @follow_links_option
+@columns_options
 @click.option("--streaming", is_flag=True, help="Read a Hub dataset in its own order, without downloading it first.")
 @preparation_options
 @views_option
@@ -257,6 +259,8 @@ def _plan(
     source_options: tuple[tuple[str, Any], ...],
     follow_links: bool,
     streaming: bool,
+    columns: str | None,
+    drop_columns: str | None,
     vae_location: str | None,
     device: str,
     metrics: tuple[Any, ...] | None,
@@ -273,8 +277,9 @@ def _plan(
 ) -> BuildPlan:
     from latentstore import BuildPlan, Preparation
 
-    flags = {"streaming": streaming, "follow_links": follow_links}
-    options = {**dict(source_options), **{name: True for name, given in flags.items() if given}}
+    flags: dict[str, Any] = {"streaming": streaming or None, "follow_links": follow_links or None}
+    flags |= {"columns": columns, "drop_columns": drop_columns}
+    options = {**dict(source_options), **{name: given for name, given in flags.items() if given is not None}}
     if step is not None and getattr(storage, "name", "") != "int8":
         raise click.UsageError(f"--step goes with --storage int8, found --storage {getattr(storage, 'name', storage)}.")
     kept |= {name: value for name, value in (("step", step), ("calibration", calibration)) if value is not None}

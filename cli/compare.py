@@ -211,18 +211,25 @@ def _vae(text: str) -> VaeRow:
 
 
 def _drawn(comparison: Comparison, files: FigureFiles) -> list[Path]:
-    """The figures that were asked for; none where no VAE was measured."""
+    """The figures that were asked for, where there is something to draw: the tables are printed in any case."""
     from latentstore.comparison.figure import pictures_png
     from latentstore.comparison.rate_plot import rate_png
+    from latentstore.errors import RequestError
 
     wanted = [(files.pictures, pictures_png), (files.rate, rate_png)]
     asked = [(path, draw) for path, draw in wanted if path is not None]
     if asked and not comparison.curve_pictures:
         note("No figure was drawn: no VAE was measured.")
         return []
+    drawn = []
     for path, draw in asked:
-        path.write_bytes(draw(comparison))
-    return [path for path, _ in asked]
+        try:
+            path.write_bytes(draw(comparison))
+        except RequestError as error:
+            note(f"{path} was not drawn: {error}")
+            continue
+        drawn.append(path)
+    return drawn
 
 
 def _page(comparison: Comparison, figures: list[Path]) -> Page:

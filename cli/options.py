@@ -67,6 +67,14 @@ def follow_links_option(command: Command) -> Command:
     return click.option("--follow-links", is_flag=True, help=text)(command)
 
 
+def columns_options(command: Command) -> Command:
+    """``--columns`` and ``--drop-columns`` of a Hub source."""
+    text = "Further columns of a Hub dataset to leave out, with commas between them."
+    command = click.option("--drop-columns", metavar="NAMES", help=text)(command)
+    text = "Further columns of a Hub dataset to take, and no other.  [default: all]"
+    return click.option("--columns", metavar="NAMES", help=text)(command)
+
+
 def preparation_options(command: Command) -> Command:
     """``--resize``, ``--crop`` and ``--tile``, in the order in which they are applied."""
     command = click.option("--tile", type=Size(), help="Cut into tiles, after cropping.")(command)

@@ -327,7 +327,9 @@ def _thumbnails(manifest: Manifest) -> Iterator[list[str]]:
 def _against_entropy(manifest: Manifest) -> str:
     """How far the stored bytes are from what a coder of single bytes could reach."""
     size = manifest.size
-    apart = size.stored_bytes / max(size.entropy_bytes, 1) - 1
+    if not size.entropy_bytes:
+        return NONE
+    apart = size.stored_bytes / size.entropy_bytes - 1
     return f"stored is {abs(apart):.1%} {'above' if apart >= 0 else 'below'}"
 
 

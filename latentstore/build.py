@@ -6,8 +6,10 @@ This is the coordinator: it plans, claims the folder, calibrates, has an engine'
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +44,7 @@ from latentstore.journal import (
 from latentstore.manifest import SkippedInfo
 from latentstore.pictures import PictureReader
 from latentstore.plan import BuildPlan, PlannedRows
-from latentstore.plan_opening import OpenedPlan, opened
+from latentstore.plan_opening import OpenedPlan, opened, refuse_metrics
 from latentstore.quarantine import Quarantine
 from latentstore.safe_compute import as_planned
 from latentstore.seal import Sealing, refuse_loss, seal
@@ -167,6 +169,8 @@ def _built(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
     """CALIBRATE, every shard by the engine's workers, SEAL."""
     plan, rows, reader, vae = ready.plan, ready.rows, ready.reader, ready.vae
     refuse_foreign_card(out)
+    refuse_metrics(plan)
+    _refuse_short_space(BuildFolder(out / plan.config), plan, rows)
     with claim(out / plan.config, ready.fingerprint) as work:
         report = Report(wanted.progress, rows.total)
         work.remember("shards", PlannedShards(tuple(rows.shards())))
@@ -188,6 +192,8 @@ def _appended(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
     if growth is None:
         return nothing_to_append(folder)
     refuse_foreign_card(out)
+    refuse_metrics(ready.plan)
+    _refuse_short_space(BuildFolder(folder), growth.ready.plan, growth.rows)
     versions = _environment()
     with claim_append(folder, growth.identity(versions)) as work:
         report = Report(wanted.progress, growth.rows.due)
@@ -200,6 +206,25 @@ def _appended(ready: OpenedPlan, out: Path, wanted: _Wanted) -> Manifest:
         manifest = seal_append(work, grown)
         report.stage("done")
         return manifest
+
+
+def _refuse_short_space(work: BuildFolder, plan: BuildPlan, rows: PlannedRows) -> None:
+    """RequestError where the numbers that are still to be written surely do not fit.
+
+    Only where they are written as they are: how much others are compressed to is not known before.
+    """
+    if plan.layout != "fast" or plan.storage is None:
+        return
+    left = sum(shard.stop - shard.start for shard in rows.shards() if work.noted(shard) is None)
+    cells = math.prod(side // plan.vae.stride for side in rows.padded)
+    needed = left * plan.vae.channels * cells * plan.storage.bits // 8
+    place = work.folder.absolute()
+    free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
+    if needed > free:
+        raise RequestError(
+            f"The latents of {left:,} rows take {needed:,} bytes, and {work.folder} has {free:,} bytes free: make "
+            "room, choose another --out, or a smaller --storage."
+        )
 
 
 def _worked(

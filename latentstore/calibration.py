@@ -3,9 +3,10 @@
 A candidate is a number format, with a step of so many standard deviations of each channel where it is quantised. Its
 loss is the PSNR of the decode of the unrounded latents minus that of the decode of the stored ones, picture by picture.
 The smallest candidate is taken whose mean loss keeps the budget even if the sample's mean is two standard errors too
-low. A quantised channel clips at 127 steps; where that alone costs more than the channel's equal share of the budget,
-its step is made as large as its largest number needs. (With the share, and not the whole budget, channels whose
-clipping costs little each do not cost much together.)
+low; a picture that was decoded without any loss and no longer is counts as one of 58.9 dB before. A quantised channel
+clips at 127 steps; where that alone costs more than the channel's equal share of the budget, its step is made as large
+as its largest number needs. (With the share, and not the whole budget, channels whose clipping costs little each do not
+cost much together.)
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 REACH = 127
 """Steps to either side of zero (see storage/int8)."""
 STANDARD_ERRORS = 2
+ROUNDING_DB = 10 * math.log10(255**2 * 12)
+"""PSNR that rounding to 8 bits costs a picture on its own, 58.9 dB (its mean squared error is 1/12): as good as that is
+a picture, at least, of which no difference is left once it is rounded."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def calibrate(
     limit = MAX_PSNR_DROP if budget is None else budget
     tried = [_measured(trial, candidate, spread, limit) for candidate in candidates]
     measured = [entry for entry in tried if entry is not None]
-    kept = (entry for entry in measured if _keeps(entry.info, limit))
+    kept = (entry for entry in measured if entry.keeps)
     taken = next(kept, measured[-1])
     info = CalibrationInfo(
         pictures=len(sample.tiles),
@@ -176,9 +180,15 @@ def _positions(reader: PictureReader) -> Iterator[tuple[str, NDArray[np.int64]]]
 
 
 def spread_of(found: ChannelStatistics) -> NDArray[np.float64]:
-    """What steps are multiples of: the standard deviation; of a channel that is constant its largest number, or 1."""
+    """What steps are multiples of: the standard deviation; of a channel that is constant its largest number, or 1.
+
+    Constant is what varies by less than float32 can tell of its largest number: what is left is rounding, and so small
+    a step may be none in float32.
+    """
+    float32 = np.finfo(np.float32)
     largest = np.maximum(np.abs(found.minimum), np.abs(found.maximum))
-    return np.where(found.std > 0, found.std, np.where(largest > 0, largest, 1.0))
+    constant = np.where(largest > float32.tiny / float32.eps, largest, 1.0)
+    return np.where(found.std > float32.eps * constant, found.std, constant)
 
 
 @dataclass(frozen=True)
@@ -187,6 +197,18 @@ class _Measured:
     steps: tuple[float, ...] | None
     widened: tuple[int, ...]
     info: CandidateInfo
+    keeps: bool
+    """Whether it keeps the budget."""
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """DB of PSNR that storing costs pictures."""
+
+    said: NDArray[np.float64]
+    """Of those of which that can be said (FORMAT 5.8)."""
+    weighed: NDArray[np.float64]
+    """What a choice rests on: those and the pictures that were decoded without any loss and no longer are."""
 
 
 class _Trial:
@@ -200,10 +222,13 @@ class _Trial:
         self._scorers = {"psnr": METRICS["psnr"].open()}
         self._reference = self._psnr(sample.raw)
 
-    def lost(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
-        """DB of each picture, where that can be said."""
-        found = lost(self._reference, self._psnr(raw))
-        return found[np.isfinite(found)]
+    def lost(self, raw: NDArray[np.float32]) -> _Losses:
+        """What these latents cost the pictures."""
+        found = self._psnr(raw)
+        apart = lost(self._reference, found)
+        spoilt = np.isinf(self._reference) & np.isfinite(found)
+        each = np.where(spoilt, np.maximum(ROUNDING_DB - found, 0), apart)
+        return _Losses(apart[np.isfinite(apart)], each[np.isfinite(each)])
 
     def _psnr(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         scores = []
@@ -227,16 +252,16 @@ def _measured(trial: _Trial, candidate: Candidate, spread: NDArray[np.float64], 
     except OverflowError:
         return None
     losses = trial.lost(storage.decode(stored))
-    error = float(losses.std(ddof=1)) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
     info = CandidateInfo(
         storage=candidate.storage.name,
         step_sigma=candidate.step,
         bits_per_pixel=ByteCounts.of(stored).bits / trial.pixels,
-        loss_db=float(losses.mean()) if len(losses) else 0.0,
-        loss_error_db=error,
+        loss_db=_mean(losses.said),
+        loss_error_db=_error(losses.said),
         clipped=int(storage.clipped(raw).sum()),
     )
-    return _Measured(candidate, steps, widened, info)
+    at_most = _mean(losses.weighed) + STANDARD_ERRORS * _error(losses.weighed)
+    return _Measured(candidate, steps, widened, info, keeps=at_most <= limit)
 
 
 def _steps(trial: _Trial, steps: NDArray[np.float64], limit: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -249,12 +274,16 @@ def _steps(trial: _Trial, steps: NDArray[np.float64], limit: float) -> tuple[tup
         reach = REACH * steps[channel]
         clipped = raw.copy()
         np.clip(clipped[:, channel], -reach, reach, out=clipped[:, channel])
-        losses = trial.lost(clipped)
-        if len(losses) and losses.mean() > share:
+        if _mean(trial.lost(clipped).weighed) > share:
             steps[channel] = largest[channel] / REACH
             widened.append(channel)
     return tuple(np.asarray(steps, np.float32).astype(np.float64).tolist()), tuple(widened)
 
 
-def _keeps(info: CandidateInfo, budget: float) -> bool:
-    return info.loss_db + STANDARD_ERRORS * info.loss_error_db <= budget
+def _mean(losses: NDArray[np.float64]) -> float:
+    return float(losses.mean()) if len(losses) else 0.0
+
+
+def _error(losses: NDArray[np.float64]) -> float:
+    """Standard error of the mean."""
+    return float(losses.std(ddof=1)) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0

@@ -214,6 +214,8 @@ def check_loader(
         raise RequestError(f"Expected a world_size of 1 or more, found {world_size}.")
     if not 0 <= rank < world_size:
         raise RequestError(f"Expected a rank from 0 to world_size - 1 = {world_size - 1}, found {rank}.")
+    if rows == 0:
+        raise RequestError("There are no rows to load: the split is empty, or the filter takes none; choose another.")
     if rows < world_size:
         raise RequestError(
             f"{world_size} ranks cannot share {rows} rows, at least one row a rank is needed: use {rows} ranks or "

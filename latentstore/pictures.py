@@ -53,12 +53,28 @@ class PictureReader:
                 yield whole if isinstance(whole, SkippedTile) else piece_of(whole, self.plan.preparation, piece)
 
     def _images(self, split: str, wanted: list[int]) -> Iterator[Tile | SkippedTile]:
-        """What the source gives; its own failures to read are not mistaken for failures to write."""
+        """What the source gives; its own failures to read are not mistaken for failures to write.
+
+        Raises SourceError for a class number without a name: of a stream, or of a reader of the user's own, none is
+        known before.
+        """
+        names = self.source.class_names
         try:
-            yield from self.source.splits[split].read(wanted)
+            for image in self.source.splits[split].read(wanted):
+                if names is not None and isinstance(image, Tile) and image.label is not None:
+                    self._refuse_beyond(image.source_path, image.label, len(names))
+                yield image
         except OSError as error:
             where = f"{self.plan.source.name!r} at {self.plan.source.location!r}"
             raise SourceError(f"Source {where} stopped giving pictures: {error.strerror or error}.") from error
+
+    def _refuse_beyond(self, path: str, label: int, classes: int) -> None:
+        if not 0 <= label < classes:
+            where = f"{self.plan.source.name!r} at {self.plan.source.location!r}"
+            raise SourceError(
+                f"Picture {path!r} of source {where} has the class number {label}, but its {classes} classes are "
+                f"numbered 0 to {classes - 1}: mend the labels or the names in the source."
+            )
 
     def _whole(self, image: Tile | SkippedTile, pieces: int) -> Tile | SkippedTile:
         """The prepared picture that so many pieces are taken from."""

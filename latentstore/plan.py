@@ -302,6 +302,8 @@ def _sizes(name: str, split: SplitReader, plan: BuildPlan) -> Sequence[Size | No
     except LookupError:
         if plan.source.size is not None:
             return [plan.source.size] * len(split)
+    if not len(split):
+        return []
     for first in split.read(range(len(split))):
         if not isinstance(first, SkippedTile):
             return [(first.pixels.shape[0], first.pixels.shape[1])] * len(split)

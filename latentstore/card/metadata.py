@@ -144,7 +144,7 @@ def _configs(
         own: dict[str, Any] = {"config_name": manifest.config}
         if manifest.config == taken:
             own["default"] = True
-        splits = [name for name, split in manifest.splits.items() if split.shards]
+        splits = [name for name, split in manifest.splits.items() if split.rows]  # `datasets` fails on an empty one
         own["data_files"] = [{"split": split, "path": shard_pattern(manifest, split)} for split in splits]
         entries.append(own | _further(before, manifest.config, {*own, "default"}))
     return [*entries, *foreign] or None
@@ -167,7 +167,7 @@ def dataset_info(manifest: Manifest) -> dict[str, Any]:
     splits: list[dict[str, Any]] = [
         {"name": name, "num_bytes": split.rows * latent, "num_examples": split.rows}
         for name, split in manifest.splits.items()
-        if split.shards
+        if split.rows
     ]
     return {
         "config_name": manifest.config,

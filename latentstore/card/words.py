@@ -32,7 +32,12 @@ CELL_END = re.compile(r"\\.|\|", re.DOTALL)
 
 
 def ratio_in_words(ratio: float) -> str:
-    """``3.1x smaller`` or ``4.2x larger``: a size ratio (baseline over stored) without a sign to misread."""
+    """``3.1x smaller`` or ``4.2x larger``: a size ratio (baseline over stored) without a sign to misread.
+
+    ``-`` where the baseline takes nothing, such as the entropy of pictures of one colour: nothing is so much larger.
+    """
+    if not ratio:
+        return NONE
     return f"{ratio:.2f}x smaller" if ratio >= 1 else f"{1 / ratio:.2f}x larger"
 
 

@@ -94,7 +94,10 @@ def rate_png(comparison: Comparison) -> bytes:
         if any(series.marks for series in series_of(comparison, metric.name))
     ]
     if not metrics:
-        raise RequestError("There is nothing to draw: no VAE was measured, or no image encoder was asked for.")
+        raise RequestError(
+            "There is nothing to draw: no VAE was measured, or no image encoder was asked for, or every picture was "
+            "decoded without any loss."
+        )
     foot = list(caption(comparison))
     height = len(metrics) * PANEL_HEIGHT + foot_height(comparison)
     sheet = Image.new("RGB", (WIDTH * SHARPNESS, height * SHARPNESS), BACKGROUND)

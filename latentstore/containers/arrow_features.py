@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from latentstore.containers.columns import Column
@@ -84,6 +84,46 @@ def fault_of_feature(feature: Any) -> str | None:
         sound = length is None or (isinstance(length, int) and -1 <= length <= LONGEST_LIST)
         return fault_of_feature(feature.get("feature")) if sound else f"a list of the length {str(length)[:40]}"
     return "a Value without dtype" if kind == "Value" and not isinstance(feature.get("dtype"), str) else None
+
+
+def refuse_column(feature: Any, column: str) -> None:
+    """RequestError naming a further column whose values cannot be written: the index of every config is Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = arrow_type(feature, column)
+    try:
+        pq.write_table(pa.table({column: pa.nulls(1, kind)}), pa.BufferOutputStream())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        message = f"Column {column!r} of the source has type {kind}, which Parquet does not hold."
+        raise RequestError(message) from error
+
+
+def with_leaves(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """The type with each type in it that holds no other one changed, at any depth."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, with_leaves(field.type, change)) for field in kind])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(with_leaves(kind.value_type, change), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(with_leaves(kind.value_type, change))
+    return pa.list_(with_leaves(kind.value_type, change)) if pa.types.is_list(kind) else change(kind)
+
+
+def kept_by_parquet(kind: pa.DataType) -> pa.DataType:
+    """The type that Parquet gives back: it counts days, and no seconds but milliseconds, at any depth."""
+    import pyarrow as pa
+
+    def kept(leaf: pa.DataType) -> pa.DataType:
+        if pa.types.is_date64(leaf):
+            return pa.date32()
+        if leaf == pa.time32("s"):
+            return pa.time32("ms")
+        return pa.timestamp("ms", tz=leaf.tz) if pa.types.is_timestamp(leaf) and leaf.unit == "s" else leaf
+
+    return with_leaves(kind, kept)
 
 
 def scalar_array(schema: ShardSchema, name: str, values: Sequence[Any]) -> pa.Array | pa.ChunkedArray:

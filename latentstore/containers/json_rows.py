@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from latentstore.containers.arrow_features import arrow_type, feature_of_column, scalar_array
+from latentstore.containers.arrow_features import arrow_type, feature_of_column, scalar_array, with_leaves
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,15 +85,12 @@ def _with_counts(kind: pa.DataType) -> pa.DataType:
     """The type with integers in place of dates and times, at any depth."""
     import pyarrow as pa
 
-    if pa.types.is_temporal(kind):
-        return pa.int32() if kind.bit_width == 32 else pa.int64()
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _with_counts(field.type)) for field in kind])
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_with_counts(kind.value_type), kind.list_size)
-    if pa.types.is_large_list(kind):
-        return pa.large_list(_with_counts(kind.value_type))
-    return pa.list_(_with_counts(kind.value_type)) if pa.types.is_list(kind) else kind
+    def counted(leaf: pa.DataType) -> pa.DataType:
+        if not pa.types.is_temporal(leaf):
+            return leaf
+        return pa.int32() if leaf.bit_width == 32 else pa.int64()
+
+    return with_leaves(kind, counted)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from latentstore.containers.arrow_features import BYTES, arrow_type, feature_of_column, scalar_array, typed_array
+from latentstore.containers.arrow_features import (
+    BYTES,
+    arrow_type,
+    feature_of_column,
+    kept_by_parquet,
+    scalar_array,
+    typed_array,
+)
 from latentstore.containers.arrow_numbers import byte_values, leaf_values, number_values
 from latentstore.containers.columns import Column, give_back_memory
 from latentstore.containers.damage import damage_to
@@ -200,7 +207,7 @@ def deviations(path: Path, schema: ShardSchema, layout: str) -> list[str]:
     if found.names != wanted.names:
         faults.append(f"has the columns {', '.join(found.names)}, expected {', '.join(wanted.names)} in this order")
     for name in (column for column in schema.columns if column != "latent"):
-        kind, expected = found.field(name).type, wanted.field(name).type
+        kind, expected = found.field(name).type, kept_by_parquet(wanted.field(name).type)
         if kind != expected:
             faults.append(f"column {name!r} is of type {kind}, expected {expected}")
     if described != json.loads(wanted.metadata[b"huggingface"]):

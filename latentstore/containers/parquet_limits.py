@@ -101,6 +101,12 @@ class CheckedParquet:
         """Those of these columns that it does not have, sorted."""
         return sorted(set(names) - set(self.file.schema_arrow.names))
 
+    def _no_rows(self, names: Sequence[str]) -> pa.Table:
+        """These columns without a row; ``Schema.empty_table`` would import pandas."""
+        import pyarrow as pa
+
+        return pa.Table.from_batches([], schema=self.file.schema_arrow).select(list(names))
+
     def columns(
         self, names: Sequence[str], rows: slice | None = None, *, threads: bool = True
     ) -> dict[str, pa.ChunkedArray]:
@@ -108,7 +114,7 @@ class CheckedParquet:
         import pyarrow as pa
 
         start, stop = (0, self.rows) if rows is None else (rows.start, rows.stop)
-        parts, end = [self.file.schema_arrow.empty_table().select(list(names))], 0
+        parts, end = [self._no_rows(names)], 0
         for number, group in enumerate(self.footer.groups):
             first, end = end, end + group.rows
             low, high = max(first, start), min(end, stop)

@@ -190,8 +190,8 @@ def _group(fields: dict[int, Any], leaves: list[dict[int, int]], size: int) -> R
 def _leaf(fields: dict[int, Any], element: dict[int, int], size: int) -> LeafChunk:
     path, offset, length = fields[3], fields[9], fields[7]
     before = fields.get(11, 0)
-    empty = offset == 0 == fields[5]  # there is no data page
-    start = before if before > 0 and (before < offset or empty) else offset
+    empty = offset == 0 == fields[5]  # there is no data page, and without a dictionary no page at all
+    start = before if before > 0 and (before < offset or empty) else len(MAGIC) if empty else offset
     if fields[1] != element[1] or not len(MAGIC) <= start <= start + length <= size:
         raise LookupError
     return LeafChunk(

@@ -178,10 +178,17 @@ def _chosen(
 
 
 def _by_spread(target: Target, overall: ChannelStatistics) -> ChosenStorage | None:
-    """Steps that are the same multiple of each channel's spread; None where the storage is to be chosen."""
+    """Steps that are the same multiple of each channel's spread; None where the storage is to be chosen.
+
+    Where most numbers of a channel would be clipped, as of one that is nearly constant but not near zero, its step is
+    what its largest number needs.
+    """
     if target.storage is None or target.step is None:
         return None
-    steps = np.asarray(target.step * spread_of(overall), np.float32)
+    asked = target.step * spread_of(overall)
+    largest = np.maximum(np.abs(overall.minimum), np.abs(overall.maximum))
+    beyond = np.abs(overall.mean) + overall.std > (REACH + 0.5) * asked
+    steps = np.asarray(np.where(beyond, np.maximum(asked, largest / REACH), asked), np.float32)
     return ChosenStorage(target.storage.name, target.step, tuple(steps.astype(np.float64).tolist()))
 
 

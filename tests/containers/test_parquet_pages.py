@@ -116,3 +116,16 @@ def test_a_column_that_is_not_there_is_a_value_error(tmp_path: Path) -> None:
     written(tmp_path / "x", np.zeros((1, 3), np.float32))
     with pytest.raises(ValueError, match="^no readable footer$"):
         column_chunks(memoryview((tmp_path / "x").read_bytes()), "laten")
+
+
+def test_columns_without_a_row_have_no_page_or_only_a_dictionary() -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"flag": pa.bool_(), "boxes": pa.list_(pa.list_(pa.int64())), "text": pa.string(), "number": pa.float32()}
+    file = io.BytesIO()
+    pq.write_table(pa.table({name: pa.array([], kind) for name, kind in types.items()}), file, compression="zstd")
+    for name in types:
+        assert sum(chunk.rows for chunk in column_chunks(memoryview(file.getvalue()), name)) == 0

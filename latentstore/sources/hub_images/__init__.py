@@ -8,6 +8,8 @@ them optional:
     splits             the names of the splits to take (all)
     image              the column of the pictures (the only one of type Image)
     label              the column of the labels ("label", or else the only one of type ClassLabel)
+    columns            the further columns to take (all); picture and label are taken in any case
+    drop_columns       columns to leave out, instead
     streaming          read in order without downloading everything (False)
     follow_links       of a folder: read what links that lead out of it lead to (False)
 
@@ -17,8 +19,9 @@ is a skipped picture, of a list of files an error.
 
 Pictures are read as the bytes of their files, so that the hash is the file's. Labels: class numbers keep the source's
 names as they are; texts and bare numbers become classes in sorted order; None and negative numbers are no label; what
-is no single label stays a further column. Further columns pass through with their types, but for media (pictures,
-sound, video), which are left out; one that is named like a column of ours is renamed to "source_" and its name.
+is no single label stays a further column. A class number without a name is an error. Further columns pass through with
+their types, but for media (pictures, sound, video), which are left out; one that is named like a column of ours is
+renamed to "source_" and its name.
 
 Ids: the paths of the pictures where all have one and rows can be had in any order; "<split>/<row>" otherwise. Then, and
 where several pictures have one path, what is added to a dataset must lie behind what it holds (see `PlacedSplit`).

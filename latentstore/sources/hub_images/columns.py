@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from latentstore.errors import SourceError
+from latentstore.errors import RequestError, SourceError
 from latentstore.named_table import unknown_name
 from latentstore.sources.hub_images.loading import rows_in
 
@@ -21,6 +21,9 @@ OUR_COLUMNS = frozenset(
     | {"split", "shard", "row", "tile_row", "tile_column", "view"}
 )
 """Names that a further column of a source cannot keep."""
+
+COLUMNS, DROP_COLUMNS = "columns", "drop_columns"
+"""Source options that choose the further columns."""
 
 _MEDIA = frozenset({"Image", "Audio", "Video", "Pdf", "Mesh", "Nifti", "BioSequence", "BioStructure"})
 """Types whose values may be paths, which `datasets` opens when a row is read: such a column is not read."""
@@ -54,15 +57,19 @@ def columns_of(row: SourceRow, splits: Mapping[str, Any]) -> Columns:
     """The columns of these splits, which must have the same; SourceError where none is the picture."""
     types = _types(row, splits)
     image = _image_column(row, types)
-    label = _label_column(row, types)
+    unwanted = _unwanted(row, types, image)
+    label = _label_column(row, {name: type_ for name, type_ in types.items() if name not in unwanted})
     notes: list[str] = []
     class_names, classes = _classes(row, splits, types, label, notes)
     if class_names is None:
         label = None
-    dropped = [name for name, type_ in types.items() if name != image and _kinds(type_) & _MEDIA]
+    dropped = [name for name in types if name in unwanted]
     if dropped:
-        notes.append(f"columns left out, because they hold media: {', '.join(dropped)}")
-    kept = [name for name in types if name not in {image, label, *dropped}]
+        notes.append(f"columns left out, as asked for: {', '.join(dropped)}")
+    media = [name for name, type_ in types.items() if name not in {image, *dropped} and _kinds(type_) & _MEDIA]
+    if media:
+        notes.append(f"columns left out, because they hold media: {', '.join(media)}")
+    kept = [name for name in types if name not in {image, label, *dropped, *media}]
     further = _renamed(kept, notes)
     features = {ours: types[name] for name, ours in further.items()}
     return Columns(image, label, further, features, class_names, classes, notes)
@@ -126,6 +133,33 @@ def _image_column(row: SourceRow, types: Mapping[str, Any]) -> str:
     return images[0]
 
 
+def _unwanted(row: SourceRow, types: Mapping[str, Any], image: str) -> set[str]:
+    """The columns that ``drop_columns`` names, or that are neither picture nor label nor in ``columns``."""
+    asked, dropped = (_names(row, option, types) for option in (COLUMNS, DROP_COLUMNS))
+    if asked is not None and dropped is not None:
+        raise RequestError("--columns and --drop-columns both choose the further columns: give one of them.")
+    if image in (dropped or ()):
+        raise RequestError(f"Column {image!r} of {row.location!r} holds the pictures, and cannot be left out.")
+    if asked is None:
+        return set(dropped or ())
+    label = _label_column(row, types)
+    return {name for name in types if name not in {image, label, *asked}}
+
+
+def _names(row: SourceRow, option: str, types: Mapping[str, Any]) -> list[str] | None:
+    """The source's names of the columns that an option lists (as a list, or with commas between); None without it."""
+    listed = row.options.get(option)
+    if listed is None:
+        return None
+    found = [name.strip() for name in listed.split(",") if name.strip()] if isinstance(listed, str) else list(listed)
+    for place, name in enumerate(found):
+        bare = name.removeprefix("source_")
+        found[place] = bare if name not in types and bare in OUR_COLUMNS else name  # as it is called here
+        if found[place] not in types:
+            raise unknown_name(f"column in {row.location!r}", name, types)
+    return found
+
+
 def _label_column(row: SourceRow, types: Mapping[str, Any]) -> str | None:
     asked = row.options.get("label")
     if asked is not None:
@@ -146,7 +180,9 @@ def _classes(
         return None, None
     kind = _told(types[label])
     if kind == "ClassLabel":
-        return tuple(types[label]["names"]), None
+        names = tuple(types[label]["names"])
+        _refuse_beyond(row, splits, label, names)
+        return names, None
     numbers = re.fullmatch(r"u?int\d+", kind)
     if not numbers and kind not in {"string", "large_string"}:
         notes.append(f"column {label!r} is no single label but {kind}, so it is a further column")
@@ -156,6 +192,19 @@ def _classes(
     if numbers:
         notes.append(f"column {label!r} of {row.location!r} holds numbers without names, so the numbers are the names")
     return tuple(str(value) for value in values), {value: index for index, value in enumerate(values)}
+
+
+def _refuse_beyond(row: SourceRow, splits: Mapping[str, Any], label: str, names: tuple[str, ...]) -> None:
+    """SourceError where a class number has no name. Those of a stream are only known when its pictures are read."""
+    for split, dataset in splits.items():
+        numbers = dataset.unique(label) if hasattr(dataset, "unique") else ()
+        beyond = max((number for number in numbers if number is not None), default=-1)
+        if beyond >= len(names):
+            raise SourceError(
+                f"Column {label!r} of split {split!r} of {row.location!r} holds the class number {beyond}, but its "
+                f"{len(names)} classes are numbered 0 to {len(names) - 1}: mend the labels or the names in the source, "
+                f"or leave the column out with --drop-columns {label}."
+            )
 
 
 def _values(row: SourceRow, splits: Mapping[str, Any], column: str) -> set[Any]:

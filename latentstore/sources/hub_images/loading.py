@@ -155,16 +155,24 @@ def _built(location: str, row: SourceRow, files: OwnFiles) -> Loaded:
     _refuse_other_readers(row, builder)
     files.refuse_others(data_files, pictures=True)
     if is_streamed(row):
-        splits = builder.as_streaming_dataset()
+        streams = builder.as_streaming_dataset()
+        chosen = {name: _raw(streams[name]) for name in _wanted(row, [str(name) for name in streams])}
     else:
         builder.download_and_prepare()
-        splits = builder.as_dataset()
-    chosen = {name: splits[name] for name in _wanted(row, [str(name) for name in splits])}
-    if is_streamed(row):
-        chosen = {name: _raw(dataset) for name, dataset in chosen.items()}
+        chosen = {name: _split(builder, name) for name in _wanted(row, [str(name) for name in builder.info.splits])}
     said = builder.info.splits or {}
     lengths = {name: said[name].num_examples for name in chosen if name in said and said[name].num_examples}
     return Loaded(chosen, lengths, commit, files)
+
+
+def _split(builder: Any, name: str) -> Any:
+    """One split of a prepared dataset; `datasets` fails on one without rows, and on all others with it."""
+    from datasets import Dataset
+
+    if builder.info.splits[name].num_examples:
+        return builder.as_dataset(split=name)
+    features = builder.info.features
+    return Dataset.from_dict({column: [] for column in features}, features=features)
 
 
 def _refuse_other_readers(row: SourceRow, builder: Any) -> None:
@@ -200,6 +208,13 @@ def rows_in(dataset: Any, location: str) -> Iterator[Any]:
     try:
         yield from dataset
     except Exception as error:
+        beyond = re.search(r"Class label (\d+) greater than configured num_classes (\d+)", str(error))
+        if beyond:
+            raise SourceError(
+                f"The stream of {location!r} holds the class number {beyond[1]}, but its {beyond[2]} classes are "
+                f"numbered 0 to {int(beyond[2]) - 1}: mend the labels or the names in the source, or leave the column "
+                "out with --drop-columns NAME."
+            ) from error
         raise SourceError(
             f"The stream of {location!r} broke off: {_line(error)}; run the same command again, or read it without "
             f"streaming."

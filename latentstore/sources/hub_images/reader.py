@@ -8,7 +8,7 @@ from types import NoneType
 from typing import TYPE_CHECKING
 
 from latentstore.errors import RequestError
-from latentstore.sources.hub_images.columns import columns_of
+from latentstore.sources.hub_images.columns import COLUMNS, DROP_COLUMNS, columns_of
 from latentstore.sources.hub_images.loading import is_streamed, load, without_progress_bars
 from latentstore.sources.hub_images.splits import MapSplit, map_splits, stream_splits
 from latentstore.sources.inside import FOLLOW_LINKS
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OPTIONS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("config", "data_dir", "image", "label"), (str, NoneType)),
     **dict.fromkeys(("streaming", FOLLOW_LINKS), bool),
-    "splits": (str, list, tuple, NoneType),
+    **dict.fromkeys(("splits", COLUMNS, DROP_COLUMNS), (str, list, tuple, NoneType)),
 }
 
 
