@@ -217,7 +217,7 @@ def test_real_crops_stored_and_loaded_score_what_a_plain_forward_pass_scores(tmp
     assert manifest.latent_shape == (32, 32, 32)
     assert manifest.environment.memory_format == "channels_last"
     encoder, decoder = halves(REAL)
-    latents = load_latents(tmp_path / "out", columns=["psnr"])
+    latents = load_latents(tmp_path / "out", columns=["psnr"], vae=vae)
     decoded = latents.decode(latents.batch([0, 1, 2])["latent"])
     for row, path in enumerate(crops):
         truth = np.asarray(Image.open(path).convert("RGB"), np.float64)
