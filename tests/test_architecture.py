@@ -139,7 +139,7 @@ SHARED_INSIDE = {
     },
     "engines": {"failures"},
     "metrics": {"networks", "weights"},
-    "sources": {"inside", "naming"},
+    "sources": {"inside", "naming", "split_names"},
     "vaes": {"checkpoint", "architectures", "citations"},
 }
 
