@@ -5,7 +5,8 @@ uint8 RGB; each step that was needed is named in `DecodedImage.conversions`, and
 
 Refused with `BadImageError`, whose text is one short line, free of addresses and file names, and the same on each run:
 no bytes, no file (a pipe, a socket, a folder), another format, damaged or cut, several frames or pages (a GeoTIFF's
-overviews and masks are no pages), more than `MAX_PIXELS`, floating point, and whole numbers outside 16 bits. Nothing
+overviews and masks are no pages), more than `MAX_PIXELS`, floating point, whole numbers outside 16 bits, and every kind
+of TIFF that is not known to be read right (`tiff_kinds.py`). Nothing
 that a file says of itself makes reading it endless: the number of its bytes, pages and scans is limited too.
 """
 
@@ -25,6 +26,7 @@ from typing import IO, TYPE_CHECKING
 
 from latentstore.errors import BadImageError
 from latentstore.fast_jpeg import decoded_jpeg, in_one_scan
+from latentstore.tiff_kinds import layout_of, why_not_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -241,8 +243,25 @@ def _why_unknown(file: IO[bytes]) -> str:
         with _without_warnings():
             Image.OPEN[kind][0](file, "").close()
     except Exception as error:  # noqa: BLE001 - decoders raise anything at all
-        return f"damaged or cut, or a kind of {kind} that is not read: {_told(error)}"
+        why = (_tags_told(file) if kind == "TIFF" else "") or _told(error)
+        return f"damaged or cut, or a kind of {kind} that is not read: {why}"
     return f"damaged or cut, or a kind of {kind} that is not read"
+
+
+def _tags_told(file: IO[bytes]) -> str:
+    """The tags that say why a TIFF cannot be opened; empty where they, too, cannot be read."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    file.seek(0)
+    try:
+        head = file.read(8)
+        tags = ImageFileDirectory_v2(head + file.read(8) if 43 in head[2:4] else head)
+        file.seek(tags.next)
+        with _without_warnings():
+            tags.load(file)
+        return (why_not_read(tags, big_endian=tags.prefix == b"MM") or layout_of(tags)) if tags else ""
+    except Exception:  # noqa: BLE001 - decoders raise anything at all
+        return ""
 
 
 def _check_header(image: ImageFile) -> None:
@@ -252,9 +271,9 @@ def _check_header(image: ImageFile) -> None:
         raise BadImageError(f"{height} x {width} pixels, larger than {MAX_PIXELS:,} pixels")
     if width * height == 0:
         raise BadImageError("no pixels")
-    if image.mode == "F":
-        raise BadImageError("floating point pixels, whose range is not known")
     if image.format == "TIFF":
+        if why := why_not_read(image.tag_v2, big_endian=image.tag_v2.prefix == b"MM"):  # type: ignore[attr-defined]
+            raise BadImageError(f"a kind of TIFF that is not read: {why}")
         _check_pages(image)
     elif image.format != "MPO" and getattr(image, "is_animated", False):
         raise BadImageError("several frames (animated), not one picture")

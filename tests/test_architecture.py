@@ -18,7 +18,7 @@ SEAMS = ("vaes", "sources", "containers", "metrics", "storage", "checks", "engin
 # Downward only: a module may import those of lower floors and its own seam.
 FLOORS = [
     {"errors", "version", "file_records", "hashing", "ahead", "host_memory", "thumbnails", "repeats"}
-    | {"fast_jpeg", "build_progress", "garbage", "freed_memory", "behind", "printable"},
+    | {"fast_jpeg", "tiff_kinds", "build_progress", "garbage", "freed_memory", "behind", "printable"},
     {"retries", "named_table", "json_records", "records", "locations", "statistics", "entropy", "augment"}
     | {"decoded_pictures", "scenes", "http_connections"},
     {"system"},
@@ -141,7 +141,7 @@ SHARED_INSIDE = {
     },
     "engines": {"failures"},
     "metrics": {"networks", "weights"},
-    "sources": {"inside", "naming"},
+    "sources": {"inside", "naming", "split_names"},
     "vaes": {"checkpoint", "architectures", "citations"},
 }
 

@@ -12,8 +12,9 @@ Classes: a picture's folder ("urban/airport") without the leading names that all
 but never without any; sorted. Where classes exist, a picture that lies beside the class folders has none: it is
 skipped, counted and named. Where every picture lies at the top, there are no classes.
 
-Splits: where the folders at the top (or below the shared leading names) are all called train, val, valid, validation
-or test, they are the splits, and the classes are the folders below them, one list for all splits.
+Splits: where every picture in a folder lies below one that is called like a split, at any depth, those are the splits,
+and the classes are the other folders, one list for all splits. Where no folder is called so, but every file is, the
+files' names say the split. A note says what was taken for which split (`split_names.py`: the words of `datasets`).
 
 Options: ``labels`` (True; False takes no classes from folders), ``split`` ("train": the name of the only split),
 ``follow_links`` (False; True follows links that lead out of the folder).
@@ -35,15 +36,13 @@ from latentstore.records import SkippedTile, Tile
 from latentstore.sources.inside import FOLLOW_LINKS, LINK_OUT, home_of, leads_out
 from latentstore.sources.interface import OpenSource, SourceRow
 from latentstore.sources.naming import check_options, printable, unique_ids
+from latentstore.sources.split_names import SplitPlace, called, left_as_classes, split_places, taken_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What a file that is taken for a picture ends in, in any case."""
-
-SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
-"""Folder names, case-folded, that are splits rather than classes."""
 
 MAX_REPEATS = 10_000
 """How often links may lead to folders that were looked into already: ten that all link to each other have 10! ways."""
@@ -133,10 +132,12 @@ def open_image_folder(row: SourceRow) -> OpenSource:
     pictures = [
         _Picture(path, name, fault=_OUTSIDE if path in outside else "") for path, name in zip(paths, ids, strict=True)
     ]
-    splits = _split_up(pictures, str(row.options.get("split", "train")))
+    places = split_places([picture.path for picture in pictures])
+    notes += taken_for(places) if places else left_as_classes([picture.path for picture in pictures])
+    splits = _split_up(pictures, places, str(row.options.get("split", "train")))
     names: list[str] = []
     if row.options.get("labels", True):
-        splits, names = _labelled(splits)
+        splits, names = _labelled(splits, places)
     notes += _faults(splits)
     return OpenSource(
         splits={name: _FolderSplit(root, tuple(members)) for name, members in splits.items()},
@@ -286,16 +287,16 @@ def _shared(folders: Iterable[tuple[str, ...]]) -> int:
     return same
 
 
-def _split_up(pictures: list[_Picture], only: str) -> dict[str, list[_Picture]]:
-    """The pictures of each split, in the order of the splits' folders; `only` names the split where there are none."""
-    depth = _split_depth({picture.folder for picture in pictures if picture.folder})
-    if depth is None:
+def _split_up(pictures: list[_Picture], places: dict[str, SplitPlace], only: str) -> dict[str, list[_Picture]]:
+    """The pictures of each split, in the order of their paths; `only` names the split where there are none."""
+    if not places:
         return {only: pictures}
     splits: dict[str, list[_Picture]] = {}
     beside: list[_Picture] = []
+    names = called(places)
     for picture in pictures:
-        if picture.folder:
-            splits.setdefault(picture.folder[depth], []).append(picture)
+        if picture.path in places:
+            splits.setdefault(names[places[picture.path].split], []).append(picture)
         else:
             beside.append(replace(picture, fault=picture.fault or _BESIDE_SPLITS))
     first = next((name for name in splits if name.casefold() == "train"), next(iter(splits)))
@@ -303,27 +304,19 @@ def _split_up(pictures: list[_Picture], only: str) -> dict[str, list[_Picture]]:
     return splits
 
 
-def _split_depth(folders: set[tuple[str, ...]]) -> int | None:
-    """At which depth all folders are named as splits; None where they are not."""
-    if not folders:
-        return None
-    for depth in range(_shared(folders) + 1):
-        if all(folder[depth].casefold() in SPLIT_FOLDERS for folder in folders):
-            return depth
-    return None
-
-
-def _labelled(splits: dict[str, list[_Picture]]) -> tuple[dict[str, list[_Picture]], list[str]]:
+def _labelled(
+    splits: dict[str, list[_Picture]], places: dict[str, SplitPlace]
+) -> tuple[dict[str, list[_Picture]], list[str]]:
     """The splits with their labels, and the names of the classes (none where no picture lies in a class folder)."""
-    several = _split_depth({p.folder for members in splits.values() for p in members if p.folder})
-    below = 0 if several is None else several + 1
-    folders = {p.folder[below:] for members in splits.values() for p in members} - {()}
-    shared = _shared(folders)
-    names = sorted({_class_name(folder[shared:]) for folder in folders})
+    folders = {
+        p.path: places[p.path].classes if p.path in places else p.folder for members in splits.values() for p in members
+    }
+    below = set(folders.values()) - {()}
+    shared = _shared(below)
+    names = sorted({_class_name(folder[shared:]) for folder in below})
 
     def labelled(picture: _Picture) -> _Picture:
-        folder = picture.folder[below:]
-        if folder:
+        if folder := folders[picture.path]:
             return replace(picture, label=names.index(_class_name(folder[shared:])))
         return replace(picture, fault=picture.fault or _BESIDE) if names else picture
 
