@@ -23,7 +23,7 @@ from latentstore.pixels import tiles_behind
 from latentstore.row_filter import columns_in, rows_where, shown
 from latentstore.row_memory import Conversion
 from latentstore.row_numbers import array_of, row_number, row_numbers
-from latentstore.scalar_columns import columns_wanted, picked, tensor_or_list
+from latentstore.scalar_columns import IMAGE, columns_wanted, picked, tensor_or_list
 from latentstore.split_latents import SplitLatents
 from latentstore.views import IDENTITY
 
@@ -214,7 +214,7 @@ class LatentDataset:
         self._split = split
         self._space = space
         self.dtype = _float_dtype(dtype)
-        self._columns = columns_wanted(store.schema, columns)
+        self._columns = columns_wanted(store.schema, columns, decode=decode)
         self.decodes = decode
         """Whether samples carry the decoded picture."""
         self._decoder = LatentDecoder(store, vae, _device(device), picture_bytes, trust=trust)
@@ -432,7 +432,7 @@ class LatentDataset:
             of_all = stored(0, count)
             self._conversion(of_all, latent)
             image = self._decoder.of_rows(rows.tolist(), lambda places: self._raw_of(of_all[list(places)]))
-            return {"latent": latent, **scalars, "image": image}
+            return {"latent": latent, **scalars, IMAGE: image}
         import torch
 
         together = max(1, PIECE_BYTES * torch.get_num_threads() // self.row_bytes)

@@ -3,8 +3,8 @@
     psnr > 30 and label in ("Airport", "Port") and not (width < 256)
 
 The text is a Python expression of which only comparisons, ``in``, ``and``, ``or``, ``not``, column names and plain
-values are allowed; it is never executed as Python. Class names stand for their labels. A missing value (null) never
-satisfies a comparison.
+values are allowed; it is never executed as Python. Class names stand for their labels, and so do class numbers (0 is
+the first), unless a class of another number is named like one. A missing value (null) never satisfies a comparison.
 """
 
 from __future__ import annotations
@@ -119,11 +119,12 @@ def _compare(
         message = f"Filter {shown(text)}: write the values after 'in' as a list, such as ['Airport', 'Port']."
         raise RequestError(message)
     count = len(next(iter(columns.values()), ()))
-    for name, constant in ((left, right), (right, left)):
-        if isinstance(name, ast.Name) and name.id == "label" and class_names is not None:
-            _check_classes(_constant(constant, text), class_names)
     if class_names is not None and any(isinstance(side, ast.Name) and side.id == "label" for side in (left, right)):
         columns = {**columns, "label": _Labels(columns["label"], class_names)}
+        left, right = (
+            _names_beside(right, left, operation, class_names, text),
+            _names_beside(left, right, operation, class_names, text),
+        )
     quick = _quick(left, operation, right, columns, text)
     if quick is not None:
         return quick
@@ -198,10 +199,39 @@ def _constant(node: ast.expr, text: str) -> Any:
         raise _refused(node, text) from error
 
 
-def _check_classes(value: Any, class_names: Sequence[str]) -> None:
-    for name in value if isinstance(value, (tuple, list, set)) else [value]:
-        if name not in class_names:
-            raise unknown_name("class", str(name), class_names)
+def _names_beside(
+    beside: ast.expr, node: ast.expr, operation: ast.cmpop, class_names: Sequence[str], text: str
+) -> ast.expr:
+    """What labels are held against, as names of classes; anything else as it is."""
+    if not isinstance(beside, ast.Name) or beside.id != "label":
+        return node
+    value = _constant(node, text)
+    if isinstance(value, (tuple, list, set)):
+        return ast.Constant([_class_meant(one, operation, class_names, text) for one in value])  # type: ignore[arg-type]
+    return ast.Constant(_class_meant(value, operation, class_names, text))
+
+
+def _class_meant(value: Any, operation: ast.cmpop, class_names: Sequence[str], text: str) -> str:
+    """The name of the class that a name or a number means."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        if value not in class_names:
+            raise unknown_name("class", str(value), class_names)
+        return str(value)
+    if not isinstance(operation, (ast.Eq, ast.NotEq, ast.In, ast.NotIn)):
+        raise RequestError(f"Filter {text!r}: class numbers have no order, use ==, !=, in or not in.")
+    written = str(value)
+    if written in class_names and class_names.index(written) != value:
+        other = f"class number {value}, {class_names[value]!r}" if 0 <= value < len(class_names) else "a class number"
+        raise RequestError(
+            f"Filter {text!r}: {written} may be the class named {written!r} or {other}: write the name in quotes, "
+            f"such as label == {written!r}."
+        )
+    if not 0 <= value < len(class_names):
+        raise RequestError(
+            f"Filter {text!r}: there is no class number {value}, classes are numbered 0 to {len(class_names) - 1}; "
+            f"names are written in quotes, such as label == {class_names[0]!r}."
+        )
+    return class_names[value]
 
 
 def _refused(node: ast.AST, text: str) -> RequestError:

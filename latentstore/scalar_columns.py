@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from latentstore.containers.interface import ShardSchema
 
 
-def columns_wanted(schema: ShardSchema, names: Sequence[str] | None) -> tuple[str, ...]:
+IMAGE = "image"
+"""What a decoded picture is called in a sample."""
+
+
+def columns_wanted(schema: ShardSchema, names: Sequence[str] | None, *, decode: bool = False) -> tuple[str, ...]:
     """The columns of these names, by default the label where there is one; RequestError where there is no such one."""
     known = schema.scalar_columns
     if names is None:
@@ -33,6 +37,11 @@ def columns_wanted(schema: ShardSchema, names: Sequence[str] | None) -> tuple[st
     for name in names:
         if name not in known:
             raise unknown_name("column", name, known)
+    if decode and IMAGE in names:
+        raise RequestError(
+            f"Column {IMAGE!r} of the dataset has the name of decoded pictures: leave it out of columns, or load "
+            "without decode=True and type ds.decode(batch['latent'])."
+        )
     return tuple(names)
 
 

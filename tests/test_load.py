@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from forged import edit_manifest
-from scenes import build_scenes, scenes
+from scenes import build_scenes, scenes, write_pictures
 from torch.utils.data import DataLoader
 
-from latentstore import VAES, LatentDataset, load_latents, open_store
+from latentstore import VAES, LatentDataset, hub_source, load_latents, open_store
 from latentstore.errors import (
     DamagedShardError,
     NotSealedError,
@@ -64,6 +66,22 @@ def test_decoding_knows_its_space(demo: Path, space: str) -> None:
     seen = dataset.decode(batch["latent"]).permute(0, 2, 3, 1).numpy() * 255
     recorded = open_store(demo).index(["mae"])["mae"]
     np.testing.assert_allclose(np.abs(np.rint(seen) - truth).mean(axis=(1, 2, 3)) / 255, recorded, atol=2e-3)
+
+
+def test_a_column_called_image_is_not_replaced_by_the_decoded_picture(tmp_path: Path) -> None:
+    rows = [{"bytes": file.read_bytes(), "path": file.name} for file in pictures_in(tmp_path / "pictures")]
+    (tmp_path / "rows").mkdir()
+    pq.write_table(pa.table({"photo": rows, "image": ["one", "two"]}), tmp_path / "rows" / "train.parquet")
+    build_scenes(tmp_path / "out", source=hub_source(str(tmp_path / "rows")), vae=VAES["pool8"])
+    assert sorted(load_latents(tmp_path / "out", columns=["image"]).batch([0, 1])["image"]) == ["one", "two"]
+    assert load_latents(tmp_path / "out", decode=True).batch([0, 1])["image"].shape == (2, 3, 16, 16)
+    with pytest.raises(RequestError, match=r"Column 'image' of the dataset has the name of decoded pictures: leave it"):
+        load_latents(tmp_path / "out", columns=["image"], decode=True)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    write_pictures(folder, {"x.png": (16, 16), "y.png": (16, 16)})
+    return sorted(folder.iterdir())
 
 
 @contextmanager

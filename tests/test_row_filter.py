@@ -129,3 +129,30 @@ def test_what_is_too_long_is_said_with_what_to_type_instead() -> None:
 def test_a_list_of_ten_thousand_values_works() -> None:
     condition = f"n in {tuple(range(0, 20_000, 2))}"
     assert np.array_equal(rows_where(condition, {"n": list(range(300))}, None), np.arange(300) % 2 == 0)
+
+
+def test_class_numbers_stand_for_labels_too() -> None:
+    columns: dict[str, list[Any]] = {"label": [0, 1, None, 1]}
+    for condition in ("label == 1", "1 == label", "label in [1]", "label not in (0,)", "label != 0"):
+        assert rows_where(condition, columns, ["land", "sea"]).tolist() == [False, True, False, True]
+    assert rows_where("label == 1 and label in ('sea', 0)", columns, ["land", "sea"]).tolist() == [0, 1, 0, 1]
+    assert rows_where("label == 1", columns, ["0", "1"]).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("condition", "sentence"),
+    [
+        (
+            "label == 10",
+            r"10 may be the class named '10' or a class number: write the name in quotes, such as label == '10'",
+        ),
+        ("label == 2", r"2 may be the class named '2' or class number 2, '10': write the name in quotes"),
+        ("label in [0, 99]", r"no class number 99, classes are numbered 0 to 3; names are written in quotes"),
+        ("label == -1", r"no class number -1"),
+        ("0 <= label", r"class numbers have no order, use ==, !=, in or not in"),
+        ("label == True", r"There is no class named 'True'"),
+    ],
+)
+def test_a_number_that_is_no_class_or_may_be_two_is_refused(condition: str, sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        rows_where(condition, {"label": [0, 1, 2]}, ["0", "1", "10", "2"])

@@ -35,7 +35,7 @@ from latentstore.image_decoding import decode_image, image_size, read_picture
 from latentstore.records import SkippedTile, Tile
 from latentstore.sources.inside import FOLLOW_LINKS, LINK_OUT, home_of, leads_out
 from latentstore.sources.interface import OpenSource, SourceRow
-from latentstore.sources.naming import check_options, printable, unique_ids
+from latentstore.sources.naming import check_options, printable, spelled_twice, unique_ids
 from latentstore.sources.split_names import SplitPlace, called, left_as_classes, split_places, taken_for
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def open_image_folder(row: SourceRow) -> OpenSource:
     names: list[str] = []
     if row.options.get("labels", True):
         splits, names = _labelled(splits, places)
-    notes += _faults(splits)
+    notes += [*spelled_twice(names), *_faults(splits)]
     return OpenSource(
         splits={name: _FolderSplit(root, tuple(members)) for name, members in splits.items()},
         class_names=tuple(names) or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,19 @@ def unique_ids(paths: Sequence[str]) -> list[str]:
             of_id[candidate] += 1
         ids[position] = candidate
     return ids
+
+
+def spelled_twice(class_names: Iterable[str]) -> list[str]:
+    """A sentence for each class that is written in several Unicode normalisations, so that it is several classes."""
+    spellings: dict[str, list[str]] = {}
+    for name in class_names:
+        spellings.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    return [
+        f"the class {name!r} is spelled in {len(found)} ways that look alike, so it is {len(found)} classes: "
+        f"{', '.join(map(ascii, found))}"
+        for name, found in spellings.items()
+        if len(found) > 1
+    ]
 
 
 def check_options(row: SourceRow, known: Iterable[str]) -> None:

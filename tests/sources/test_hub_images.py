@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import huggingface_hub.constants
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Array3D, ClassLabel, Dataset, DatasetDict, Features, List, Value
 from PIL import Image
@@ -459,6 +463,96 @@ def test_several_image_columns_are_named_and_one_can_be_chosen(tmp_path: Path) -
     assert [tile.id for tile in tiles(opened(tmp_path, image="mask"))] == ["2", "1", "0"]
     with pytest.raises(UnknownNameError, match="Did you mean 'mask'"):
         opened(tmp_path, image="Mask")
+
+
+def written_by(library: str, table: dict[str, list[Any]], path: Path) -> None:
+    """As people write rows of pictures without `datasets`."""
+    if library == "pandas":  # dask writes by the same means
+        pd.DataFrame(table).to_parquet(path)
+    elif library == "polars":
+        pl.DataFrame(table).write_parquet(path)
+    else:
+        large = pa.struct([("path", pa.large_string()), ("bytes", pa.large_binary())])
+        columns = {name: pa.array(held, large) if isinstance(held[0], dict) else held for name, held in table.items()}
+        pq.write_table(pa.table(columns), path)
+
+
+@both
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_struct_of_bytes_and_path_is_a_picture(tmp_path: Path, library: str, streaming: bool) -> None:
+    held = images(3, ["a/x.png", "a/y.png", "b/z.png"])
+    written_by(library, {"photo": held, "label": ["sea", "ice", "sea"]}, tmp_path / "train.parquet")
+    for options in ({}, {"image": "photo"}):
+        source = opened(tmp_path, streaming=streaming, **options)
+        found = tiles(source)
+        assert [tile.source_sha256 for tile in found] == [hashlib.sha256(row["bytes"]).hexdigest() for row in held]
+        assert [tile.source_path for tile in found] == ["a/x.png", "a/y.png", "b/z.png"]
+        assert [tile.label for tile in found] == [1, 0, 1]
+        assert (source.class_names, dict(source.features), source.notes) == (("ice", "sea"), {}, ())
+        if not streaming:
+            assert [tile.id for tile in found] == ["a/x", "a/y", "b/z"]
+            assert list(source.splits["train"].sizes()) == [(4, 6), (4, 7), (4, 8)]
+
+
+@pytest.mark.parametrize("fields", [("bytes",), ("bytes", "path")])
+def test_a_struct_whose_pictures_have_no_path_is_read_by_place(tmp_path: Path, fields: tuple[str, ...]) -> None:
+    rows = [{"bytes": png(number), "path": None} for number in range(2)]
+    pd.DataFrame({"image": [{name: row[name] for name in fields} for row in rows]}).to_parquet(tmp_path / "x.parquet")
+    assert [tile.id for tile in tiles(opened(tmp_path))] == ["train/00000000", "train/00000001"]
+
+
+def test_a_struct_that_only_names_files_is_read_from_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(3))
+    paths = [str(tmp_path / "x.png"), "/etc/hostname"]
+    pd.DataFrame({"image": [{"bytes": None, "path": path} for path in paths]}).to_parquet(tmp_path / "x.parquet")
+    source = opened(tmp_path, data_dir=None)
+    assert [type(tile) for tile in read(source)] == [Tile, SkippedTile]
+
+
+def test_of_several_structs_one_is_chosen_and_the_others_are_left_out(tmp_path: Path) -> None:
+    pd.DataFrame({"image": images(2), "mask": images(2)}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match=r"several columns of images, image, mask; choose with image="):
+        opened(tmp_path)
+    source = opened(tmp_path, image="mask")
+    assert dict(source.features) == {}
+    assert source.notes == ("columns left out, because they hold media: image",)
+
+
+def test_a_struct_that_holds_more_is_named_and_then_read(tmp_path: Path) -> None:
+    pd.DataFrame({"image": [row | {"width": 6} for row in images(2)], "n": [1, 2]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match=r"name it with the source option image=NAME, of: image\."):
+        opened(tmp_path)
+    assert [tile.id for tile in tiles(opened(tmp_path, image="image"))] == ["0", "1"]
+
+
+def test_what_can_hold_no_picture_is_not_offered_to_be_named(tmp_path: Path) -> None:
+    pd.DataFrame({"image": [{"bytes": "text", "path": "x"}], "n": [1]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(
+        SourceError, match=r"image \(struct\), n \(int64\); none can hold images, for which an Image, a "
+    ):
+        opened(tmp_path)
+    with pytest.raises(
+        SourceError, match=r"'image' of .* holds no images but struct of bytes, path; expected an Image, a"
+    ):
+        opened(tmp_path, image="image")
+
+
+def test_two_columns_of_classes_give_no_label_and_the_option_that_chooses_is_named(tmp_path: Path) -> None:
+    fine, coarse = ClassLabel(names=["a", "b"]), ClassLabel(names=["A", "B"])
+    parquet(tmp_path, train=dataset({"fine": (fine, [0, 1, 0]), "coarse": (coarse, [1, 0, 1])}))
+    source = opened(tmp_path)
+    assert source.class_names is None
+    (note,) = source.notes
+    assert note.startswith("no labels were taken, because several columns have classes (fine, coarse): ")
+    assert note.endswith("choose with the source option label=NAME, such as label=fine")
+    assert opened(tmp_path, label="coarse").class_names == ("A", "B")
+    assert opened(tmp_path, label="coarse").notes == ()
+
+
+def test_labels_in_two_unicode_normalisations_are_two_classes_and_that_is_said(tmp_path: Path) -> None:
+    parquet(tmp_path, train=dataset({"label": (Value("string"), ["caf\u00e9", "cafe\u0301", "b"])}))
+    (note,) = opened(tmp_path).notes
+    assert "is spelled in 2 ways that look alike, so it is 2 classes: 'cafe\\u0301', 'caf\\xe9'" in note
 
 
 def test_a_column_that_holds_no_images_cannot_be_chosen(tmp_path: Path) -> None:

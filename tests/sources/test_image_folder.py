@@ -373,3 +373,10 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     fill(tmp_path / "pictures", ["a/1.png"])
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(opened("~/pictures").splits["train"]) == 1
+
+
+def test_a_class_in_two_unicode_normalisations_is_two_and_that_is_said(tmp_path: Path) -> None:
+    source = opened(fill(tmp_path, ["caf\u00e9/1.png", "cafe\u0301/2.png", "b/3.png"]))
+    assert source.class_names == ("b", "cafe\u0301", "caf\u00e9")
+    (note,) = source.notes
+    assert note.endswith(r"is spelled in 2 ways that look alike, so it is 2 classes: 'cafe\u0301', 'caf\xe9'")

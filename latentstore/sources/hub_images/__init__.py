@@ -6,7 +6,7 @@ them optional:
 
     config, data_dir   as in `load_dataset`
     splits             the names of the splits to take (all)
-    image              the column of the pictures (the only one of type Image)
+    image              the column of the pictures (the only Image, or else the only struct of bytes and path)
     label              the column of the labels ("label", or else the only one of type ClassLabel)
     columns            the further columns to take (all); picture and label are taken in any case
     drop_columns       columns to leave out, instead

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from latentstore.errors import RequestError, SourceError
 from latentstore.named_table import unknown_name
 from latentstore.sources.hub_images.loading import rows_in
+from latentstore.sources.naming import spelled_twice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,16 +58,18 @@ def columns_of(row: SourceRow, splits: Mapping[str, Any]) -> Columns:
     """The columns of these splits, which must have the same; SourceError where none is the picture."""
     types = _types(row, splits)
     image = _image_column(row, types)
-    unwanted = _unwanted(row, types, image)
-    label = _label_column(row, {name: type_ for name, type_ in types.items() if name not in unwanted})
     notes: list[str] = []
+    unwanted = _unwanted(row, types, image)
+    label = _label_column(row, {name: type_ for name, type_ in types.items() if name not in unwanted}, notes)
     class_names, classes = _classes(row, splits, types, label, notes)
     if class_names is None:
         label = None
+    notes += spelled_twice(class_names or ())
     dropped = [name for name in types if name in unwanted]
     if dropped:
         notes.append(f"columns left out, as asked for: {', '.join(dropped)}")
-    media = [name for name, type_ in types.items() if name not in {image, *dropped} and _kinds(type_) & _MEDIA]
+    others = {name: type_ for name, type_ in types.items() if name not in {image, *dropped}}
+    media = [name for name, type_ in others.items() if _kinds(type_) & _MEDIA or picture_fields(type_)]
     if media:
         notes.append(f"columns left out, because they hold media: {', '.join(media)}")
     kept = [name for name in types if name not in {image, label, *dropped, *media}]
@@ -113,20 +116,53 @@ def _told(type_: Any) -> str:
     return str(type_.get("dtype") if type_["_type"] == "Value" else type_["_type"])
 
 
+def picture_fields(type_: Any, *, alone: bool = True) -> frozenset[str]:
+    """The fields of a struct that holds the file of a picture: ``bytes``, and ``path`` where it has one; else empty.
+
+    So pandas, polars and dask write what `datasets` calls an Image. ``alone``: with further fields it is none.
+    """
+    held = _value_type(type_.get("bytes")) if isinstance(type_, dict) else ""
+    path = _value_type(type_.get("path")) if isinstance(type_, dict) else ""
+    if held not in {"binary", "large_binary"} and not (held == "null" and path in {"string", "large_string"}):
+        return frozenset()
+    fields = frozenset({"bytes", "path"} if path in {"string", "large_string", "null"} else {"bytes"})
+    return fields if not alone or fields == set(type_) else frozenset()
+
+
+def _value_type(type_: Any) -> str:
+    is_value = isinstance(type_, dict) and type_.get("_type") == "Value"
+    return str(type_["dtype"]) if is_value else ""
+
+
+def _can_hold_pictures(type_: Any) -> bool:
+    """Whether a column of this type is read as pictures if it is named."""
+    kinds = {"Image", "binary", "large_binary", "list", "List", "Array3D"}
+    return _told(type_) in kinds or bool(picture_fields(type_, alone=False))
+
+
 def _image_column(row: SourceRow, types: Mapping[str, Any]) -> str:
     images = [name for name, type_ in types.items() if isinstance(type_, dict) and type_.get("_type") == "Image"]
+    images = images or [name for name, type_ in types.items() if picture_fields(type_)]
     asked = row.options.get("image")
+    wanted = "an Image, a struct of bytes and path, bytes, or lists of numbers"
     if asked is not None:
         if asked not in types:
             raise unknown_name(f"column in {row.location!r}", asked, types)
-        if asked not in images and _told(types[asked]) not in {"binary", "large_binary", "list", "List", "Array3D"}:
-            raise SourceError(f"The column {asked!r} of {row.location!r} holds no images but {_told(types[asked])}.")
+        if not _can_hold_pictures(types[asked]):
+            held = ", ".join(types[asked]) if _told(types[asked]) == "struct" else ""
+            found = _told(types[asked]) + (f" of {held}" if held else "")
+            raise SourceError(
+                f"The column {asked!r} of {row.location!r} holds no images but {found}; expected {wanted}."
+            )
         return str(asked)
     if not images:
-        raise SourceError(
-            f"{row.location!r} has no column of type Image; its columns are: {_listed(types)}; if one of them holds "
-            f"images, name it with the source option image=NAME."
+        able = [name for name, type_ in types.items() if _can_hold_pictures(type_)]
+        ask = (
+            f"if one of them holds images, name it with the source option image=NAME, of: {', '.join(able)}"
+            if able
+            else f"none can hold images, for which {wanted} was expected"
         )
+        raise SourceError(f"{row.location!r} has no column of type Image; its columns are: {_listed(types)}; {ask}.")
     if len(images) > 1:
         listed = ", ".join(images)
         raise SourceError(f"{row.location!r} has several columns of images, {listed}; choose with image=NAME.")
@@ -142,7 +178,7 @@ def _unwanted(row: SourceRow, types: Mapping[str, Any], image: str) -> set[str]:
         raise RequestError(f"Column {image!r} of {row.location!r} holds the pictures, and cannot be left out.")
     if asked is None:
         return set(dropped or ())
-    label = _label_column(row, types)
+    label = _label_column(row, types, [])
     return {name for name in types if name not in {image, label, *asked}}
 
 
@@ -160,7 +196,7 @@ def _names(row: SourceRow, option: str, types: Mapping[str, Any]) -> list[str] |
     return found
 
 
-def _label_column(row: SourceRow, types: Mapping[str, Any]) -> str | None:
+def _label_column(row: SourceRow, types: Mapping[str, Any], notes: list[str]) -> str | None:
     asked = row.options.get("label")
     if asked is not None:
         if asked not in types:
@@ -169,6 +205,11 @@ def _label_column(row: SourceRow, types: Mapping[str, Any]) -> str | None:
     if "label" in types:
         return "label"
     named = [name for name, type_ in types.items() if _told(type_) == "ClassLabel"]
+    if len(named) > 1:
+        notes.append(
+            f"no labels were taken, because several columns have classes ({', '.join(named)}): "
+            f"choose with the source option label=NAME, such as label={named[0]}"
+        )
     return named[0] if len(named) == 1 else None
 
 

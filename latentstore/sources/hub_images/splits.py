@@ -100,7 +100,8 @@ def _paths(dataset: Any, image: str, location: str) -> list[str | None]:
     """The path inside the source of each picture, without touching the pictures; None where there is none."""
     from datasets import Image
 
-    if not isinstance(dataset.features[image], Image):
+    held = dataset.features[image]
+    if not isinstance(held, Image) and not (isinstance(held, dict) and "path" in held):
         return [None] * len(dataset)
     paths = dataset.select_columns([image]).flatten()[f"{image}.path"][:]
     return [path_inside(path, location) if path else None for path in paths]
