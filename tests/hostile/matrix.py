@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 REFUSED, HARMLESS, FAILURE = "refused", "harmless", "FAILURE"
-SECONDS = 12.0
+SECONDS = 30.0
 """Of a processor, or of waiting, that no cell may take; an honest one takes a fraction of one."""
 BEGINNING = 120.0
 """The same for the first use of a command in a process, which imports much."""
-GIVEN_UP = 40.0
+GIVEN_UP = 100.0
 """Seconds after which the process itself is taken for lost."""
 RISE = 400 << 20
 """Bytes by which no cell may raise the most memory that the process ever had."""
