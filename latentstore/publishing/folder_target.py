@@ -164,7 +164,7 @@ class FolderTarget:
         self._refuse_other_state(state, config)
         self._refuse_others_files(state, plan, [*(file.path for file in data), *deletions])
         arrived = {file.path: file.sha256 for file in kept}
-        written = {path for path in plan.own if _config_of(path) == config} | {file.path for file in data}
+        written = sorted({path for path in plan.own if _config_of(path) == config} | {file.path for file in data})
         self._note(config, arrived, written)
         before = self.folder.stamps(f"{config}/")
         if data or deletions or config in state.unfinished:
@@ -180,9 +180,6 @@ class FolderTarget:
         for path in deletions:
             self._refuse_other_writer(config)
             self.folder.remove(path)
-        for path in self.folder.tree():  # what writers that were stopped had begun
-            if _config_of(path) == config and is_partial_name(path.rpartition("/")[2]):
-                self.folder.remove(path)
         # Of what came before an interruption nobody has read anything back.
         self._read_back(config, [*data, *(kept if config in state.unfinished else ())], arrived, tell)
         after = self.folder.stamps(f"{config}/")
@@ -247,7 +244,7 @@ class FolderTarget:
 
     def _note(self, config: str, arrived: Mapping[str, str], others: Iterable[str]) -> None:
         """Say what has arrived, what else here may be written over, and that it is this process which is at work."""
-        files = sorted(path.removeprefix(f"{config}/") for path in {*others} - {*arrived})
+        files = [path.removeprefix(f"{config}/") for path in others if path not in arrived]
         content = {"writer": self._writer, "sha256": arrived, "files": files}
         self.folder.put(LocalFile.of_text(f"{config}/{ARRIVED}", json.dumps(content, indent=1) + "\n"))
 
@@ -285,8 +282,16 @@ class FolderTarget:
             raise PassingError(f"{self.name}/{CARD} was changed by someone else meanwhile")
 
     def _read_back(self, config: str, sent: Sequence[LocalFile], arrived: dict[str, str], tell: Progress) -> None:
-        """PublishError, while there is no manifest, unless what was sent lies there: no file system tells a sha256."""
-        wrong = self._wrong(self.folder.tree(), sent, tell)
+        """PublishError, while there is no manifest, unless what was sent lies there: no file system tells a sha256.
+
+        What writers that were stopped had begun goes.
+        """
+        sizes = self.folder.tree()
+        for path in sizes:
+            if _config_of(path) == config and is_partial_name(path.rpartition("/")[2]):
+                self._refuse_other_writer(config)  # else it may be theirs, and no writer's who was stopped
+                self.folder.remove(path)
+        wrong = self._wrong(sizes, sent, tell)
         self._sent.update((file.path, file) for file in sent if file.path not in wrong)
         if wrong:
             self._refuse_other_writer(config)  # who came later may have put them there

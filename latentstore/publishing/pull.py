@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentstore.card import refuse_foreign_card, scores_of
-from latentstore.errors import DamagedShardError, ManifestError, NotSealedError, PlanMismatchError, RequestError
+from latentstore.errors import DamagedShardError, NotSealedError, PlanMismatchError, RequestError
 from latentstore.file_records import LocalFile, RemoteFile
 from latentstore.hashing import sha256_of
 from latentstore.manifest import FILE_NAME, Manifest
@@ -110,9 +110,7 @@ def _chosen(place: Target, state: TargetState, configs: Sequence[str] | None) ->
 def _manifest(place: Target, state: TargetState, config: str) -> tuple[Manifest, str]:
     path = f"{config}/{FILE_NAME}"
     text = place.read(state, path).decode("utf-8", "replace")
-    manifest = Manifest.from_file(text, f"{place.name}/{path}")
-    if manifest.config != config:
-        raise ManifestError(f"expected {config!r}, the name of its folder, found {manifest.config!r}", field="config")
+    manifest = Manifest.from_file(text, f"{place.name}/{path}").of_folder(config)
     lacking = [info.path for info in manifest.listed_files if f"{config}/{info.path}" not in state.files]
     if lacking:
         raise DamagedShardError(f"{place.name} lacks {config}/{lacking[0]}, which its manifest lists.")
